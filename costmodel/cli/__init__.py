@@ -1,0 +1,186 @@
+"""The command line: `costmodel devices | estimate | rank | validate`.
+
+Deliberate errors (`CostModelError`) become one line on stderr and exit code 2. `--json` prints JSON
+and nothing else on stdout.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from costmodel import __version__
+from costmodel.cli import show
+from costmodel.cli.inputs import settings, table_of, tables
+from costmodel.cost import estimate, find_description, rank
+from costmodel.device import device_names, find_device
+from costmodel.errors import CostModelError
+from costmodel.report import as_dict, breakdown, jsonable
+from costmodel.report.text import plain
+from costmodel.validate import Report, load, validate
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="What a GPU kernel will cost, before any GPU runs it.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Target = Annotated[str, typer.Argument(help="file.py:function, or the name of a description that comes with the package.")]
+DeviceOption = Annotated[str, typer.Option("--device", "-d", help="Name, alias or profile file of a GPU.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="K=V", help="Value of an argument; repeat for each.")]
+_Usage: type[BaseException] = typer.BadParameter.__mro__[1]
+"""Mistakes in the options; Typer has its own copy of this class in some versions and click's in others."""
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """What a GPU kernel will cost, before any GPU runs it."""
+    if version:
+        typer.echo(f"costmodel {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("devices")
+def devices_command(
+    name: Annotated[str | None, typer.Argument(help="Name or alias: print its sheet with sources.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the GPUs that have a profile, or print one profile.
+
+    Example: costmodel devices H100
+    """
+    if name is not None:
+        device = find_device(name)
+        _print(show.device_values(device), show.device_sheet(device), as_json)
+        return
+    known = [find_device(n) for n in device_names()]
+    _print([show.device_values(d) for d in known], show.device_table(known), as_json)
+
+
+@app.command("estimate")
+def estimate_command(
+    target: Target,
+    device: DeviceOption,
+    sets: Sets = None,
+    registers: Annotated[int | None, typer.Option(help="Registers of a thread, if a compiler has told.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Price one configuration and show where the time goes.
+
+    Example: costmodel estimate vector_add --device H100 --set N=67108864 --set B=256
+    """
+    description = find_description(target)
+    cost = estimate(description, device, registers=registers, **settings(sets, description))
+    _print(as_dict(cost), breakdown(cost), as_json)
+
+
+@app.command("rank")
+def rank_command(
+    target: Target,
+    device: DeviceOption,
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML or JSON (argument: list or value), or a CSV or Parquet table; the description's own if left out."
+        ),
+    ] = None,
+    sets: Sets = None,
+    top: Annotated[int, typer.Option(min=1, help="How many to print.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Price a space of configurations and print the fastest.
+
+    Example: costmodel rank gemm --device H100 --set M=4096 --set N=4096 --set K=4096
+    """
+    description = find_description(target)
+    table = table_of(description, space, settings(sets, description))
+    best = rank(description, device, table, top)
+    values = {
+        "kernel": description.name,
+        "device": find_device(device).name,
+        "configurations": len(table),
+        "infeasible": best.attrs["infeasible"],
+        "best": best.to_dict("records"),
+    }
+    _print(values, show.ranking(values, best), as_json)
+
+
+@app.command("validate")
+def validate_command(
+    files: Annotated[list[str], typer.Argument(metavar="FILE.parquet …", help="Measured timings: Parquet or CSV.")],
+    kernel: Annotated[str | None, typer.Option(help="Description to use instead of the one named in the file.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", "-d", help="Profile to use instead of the one named in the file.")
+    ] = None,
+    query: Annotated[str | None, typer.Option(help="Choose rows: a pandas query such as 'SA == 1 and M > 1024'.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Correlate predicted with measured times, for each kernel and GPU in the files.
+
+    Example: costmodel validate measurements.parquet --query "SA == 1"
+    """
+    chosen = None if device is None else find_device(device)
+    if kernel is not None:
+        find_description(kernel)
+    reports: list[Report] = []
+    for measured in tables(files, load):
+        reports.append(validate(measured, kernel, chosen, query))
+    _print([show.report_values(r) for r in reports], show.reports(reports), as_json)
+
+
+def _print(values: Any, shown: Any, as_json: bool) -> None:
+    console = Console()
+    if as_json:
+        typer.echo(json.dumps(jsonable(values), indent=1))
+    elif console.is_terminal:
+        console.print(shown)
+    else:
+        typer.echo(plain(shown, console.width))
+
+
+def main() -> None:
+    """Run the command line.
+
+    Exit codes: 0; 2 for anything wrong with what was given; 130 when interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without µ shows a question mark
+    try:
+        status = app(standalone_mode=False)
+    except CostModelError as error:
+        _fail(str(error))
+    except _Usage as error:
+        _fail(_usage(error))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _usage(error: BaseException) -> str:
+    """What is wrong with the options, and where they are explained."""
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "info_name", None) if getattr(context, "parent", None) else None
+    message = str(getattr(error, "format_message", error.__str__)()).strip().rstrip(".")
+    return f"{message[:1].lower()}{message[1:]}; see {' '.join(filter(None, ('costmodel', command, '--help')))}"
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,189 @@
+"""What the command line prints: tables for people, values for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from costmodel.device import Device, achievable_dram_bytes_per_s, peak_flops_per_s, ridge_flops_per_byte
+from costmodel.report.text import Fitting, grid, pairs
+from costmodel.report.units import binary_bytes, percent, rate, ratio, seconds, si
+from costmodel.validate import Report
+
+__all__ = ["device_sheet", "device_table", "device_values", "ranking", "report_values", "reports"]
+
+
+def device_values(device: Device) -> dict[str, Any]:
+    """A profile and its derived peaks."""
+    return {
+        **asdict(device),
+        "peak_fp32_flops_per_s": peak_flops_per_s(device),
+        "achievable_dram_bytes_per_s": achievable_dram_bytes_per_s(device),
+        "ridge_flops_per_byte": ridge_flops_per_byte(device),
+    }
+
+
+def device_table(devices: Sequence[Device]) -> RenderableType:
+    """One line for each GPU."""
+    built = grid()
+    for head in ("name", "architecture"):
+        built.add_column(head, no_wrap=True)
+    for head in ("SMs", "fp32 peak", "DRAM", "L2"):
+        built.add_column(head, justify="right", no_wrap=True)
+    for d in devices:
+        built.add_row(
+            d.name,
+            d.architecture,
+            str(d.sm_count),
+            si(peak_flops_per_s(d), "FLOP/s"),
+            rate(d.dram.bandwidth_bytes_per_s, "B"),
+            binary_bytes(d.l2.capacity_bytes),
+        )
+    return built
+
+
+def device_sheet(device: Device) -> RenderableType:
+    """Everything about one GPU, each figure with its source."""
+    head = (
+        ("GPU", f"{device.title} ({device.name})"),
+        ("architecture", f"{device.vendor} {device.architecture}, {device.compute_capability}"),
+        ("also known as", ", ".join(device.aliases) or "–"),
+        ("fp32 peak", si(peak_flops_per_s(device), "FLOP/s")),
+        ("DRAM", f"{rate(device.dram.bandwidth_bytes_per_s, 'B')}, {percent(device.dram.achievable_fraction)} of it achievable"),
+        ("ridge", f"{ratio(ridge_flops_per_byte(device))} FLOP per DRAM byte"),
+    )
+    built = grid()
+    built.add_column("figure", no_wrap=True)
+    built.add_column("value", justify="right", no_wrap=True)
+    built.add_column("source", justify="right", no_wrap=True)
+    numbers: dict[str, int] = {}
+    for path, value in _figures(asdict(device)):
+        source = device.sources.get(path, "")
+        number = str(numbers.setdefault(source, len(numbers) + 1)) if source else ""
+        built.add_row(path, _figure(value), Text(number, style="dim"))
+    sources = pairs(tuple((f"{number:>6}", source) for source, number in numbers.items()))
+    return Group(pairs(head, strong=1), Text(""), built, Text(""), Text("Sources", style="bold"), sources)
+
+
+def _figures(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if name in ("sources", "aliases", "name", "title", "vendor", "architecture", "compute_capability"):
+            continue
+        if isinstance(value, dict):
+            found += _figures(value, f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", value))
+    return found
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return "–" if value is None else "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def ranking(values: dict[str, Any], best: pd.DataFrame) -> RenderableType:
+    """The fastest configurations; columns that never vary are said once."""
+    infeasible = values["infeasible"]
+    same = [c for c in best.columns if c not in ("seconds", "bound", "occupancy") and best[c].nunique() <= 1 and len(best) > 1]
+    count = f"{values['configurations']:,} configurations, {sum(infeasible.values()):,} cannot run"
+    head = [("kernel", f"{values['kernel']} on {values['device']}"), ("space", count)]
+    if same:
+        head.append(("all have", " ".join(f"{c}={best[c].iloc[0]}" for c in same)))
+    parts: list[RenderableType] = [pairs(tuple(head), strong=1), Text("")]
+    if not best.empty:
+        shown = [c for c in best.columns if c not in (*same, "seconds", "bound", "occupancy")]
+        parts.append(Fitting(_ranked(best, shown, apart=True), _ranked(best, shown, apart=False)))
+    if infeasible:
+        parts += [Text("")] * (not best.empty) + _reasons(infeasible)
+    return Group(*parts)
+
+
+def _ranked(best: pd.DataFrame, shown: Sequence[str], *, apart: bool) -> RichTable:
+    """The configurations with a column for each argument, or, where those do not fit, with one for all of them."""
+    built = grid()
+    for head in ("", *(shown if apart else ()), "time", "slower", "occupancy"):
+        built.add_column(head, justify="right", no_wrap=True)
+    built.add_column("bound", no_wrap=True)
+    if not apart:
+        built.add_column("configuration", overflow="fold")
+    for n, row in enumerate(best.to_dict("records")):
+        slower = row["seconds"] / best["seconds"].iloc[0] - 1.0
+        figures = (seconds(row["seconds"]), f"{slower * 100:+.1f} %", percent(row["occupancy"]), Text(row["bound"]))
+        if apart:
+            built.add_row(str(n + 1), *(Text(str(row[c])) for c in shown), *figures)
+        else:
+            built.add_row(str(n + 1), *figures, Text(" ".join(f"{c}={row[c]}" for c in shown)))
+    return built
+
+
+def _reasons(infeasible: dict[str, int], most: int = 5) -> list[RenderableType]:
+    rows = sorted(infeasible.items(), key=lambda item: -item[1])
+    shown = tuple((f"{n:,}×", reason) for reason, n in rows[:most])
+    rest = sum(n for _, n in rows[most:])
+    return [Text("cannot run", style="dim"), pairs((*shown, *((((f"{rest:,}×", "for other reasons"),)) if rest else ())))]
+
+
+def report_values(report: Report) -> dict[str, Any]:
+    """A report as the JSON that `validate` promises."""
+    figures = asdict(report)
+    return {
+        **{key: figures[key] for key in ("file", "kernel", "gpu", "device")},
+        **figures["metrics"],
+        **{key: v for key, v in figures.items() if key not in ("file", "kernel", "gpu", "device", "metrics")},
+    }
+
+
+def reports(found: Sequence[Report]) -> RenderableType:
+    """The figures of all reports, the baselines under each, then failures and counters."""
+    return Group(*(part for r in found for part in (*_figures_of(r), *_details(r), Text(""))))
+
+
+def _figures_of(report: Report) -> tuple[RenderableType, ...]:
+    m = report.metrics
+    title = f"{report.kernel} on {report.gpu} ({report.device}): {m.n:,} rows, {report.configs_per_s:,.0f} configurations/s"
+    built = grid()
+    built.add_column("", no_wrap=True)
+    for name in ("rho", "tau", "top1", "top5", "top10", "mape", "|log2|", "sigma", "ties"):
+        built.add_column(name, justify="right", no_wrap=True)
+    figures = (m.rho, m.tau, m.top1, m.top5, m.top10, m.mape, m.median_abs_log2, m.sigma, m.tie_rate)
+    built.add_row("model", *map(_decimal, figures))
+    for name, b in report.baselines.items():
+        cells = (b.rho, b.tau, b.top1, b.top5, b.top10)
+        built.add_row(Text(name, style="dim"), *(Text(_decimal(x), style="dim") for x in cells))
+    return Text(title, style="bold"), built
+
+
+def _details(report: Report) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    if report.infeasible_but_ran:
+        total = sum(report.infeasible_but_ran.values())
+        parts += [Text(""), Text(f"{total:,} rows ran although the model says they cannot")]
+        parts += _reasons(report.infeasible_but_ran)[1:]
+    if report.failed:
+        parts += [
+            Text(""),
+            Text(
+                f"{report.failed:,} rows failed when measured; of {report.failed_foreseen:,} the model says that they cannot run"
+            ),
+        ]
+    if report.counters:
+        built = grid()
+        built.add_column("counter", no_wrap=True)
+        built.add_column("median", justify="right")
+        built.add_column("mean", justify="right")
+        for name, error in report.counters.items():
+            built.add_row(name, f"{error['median'] * 100:.2f} %", f"{error['mean'] * 100:.2f} %")
+        parts += [Text(""), Text("Relative error of the counters", style="bold"), built]
+    return parts
+
+
+def _decimal(value: float) -> str:
+    return "–" if value != value else f"{value:.3f}"

@@ -1,0 +1,25 @@
+"""From counts and charges to seconds: one kernel, a whole table, the best of a space."""
+
+from costmodel.cost.counters import COUNTERS
+from costmodel.cost.descriptions import DatasetMapping, dataset_mapping, description_names, find_description, search_space
+from costmodel.cost.estimate import estimate
+from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
+from costmodel.cost.scorer import Scorer, Scores, rank
+
+__all__ = [
+    "COUNTERS",
+    "AccessCharge",
+    "Cost",
+    "DatasetMapping",
+    "Level",
+    "Occupancy",
+    "Scorer",
+    "Scores",
+    "Term",
+    "dataset_mapping",
+    "description_names",
+    "estimate",
+    "find_description",
+    "rank",
+    "search_space",
+]

@@ -1,0 +1,64 @@
+"""Predicted hardware counters, by generic names, for comparison with nvprof and Nsight Compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from costmodel.cost.evaluate import Charged
+from costmodel.cost.memory import AccessTotals
+from costmodel.device import Device
+
+__all__ = ["COUNTERS", "counters"]
+
+Floats = npt.NDArray[np.float64]
+
+COUNTERS = (
+    "global_load_requests",
+    "global_store_requests",
+    "global_load_lines",
+    "global_store_lines",
+    "l2_read_sectors",
+    "l2_write_sectors",
+    "shared_load_requests",
+    "shared_store_requests",
+    "shared_load_wavefronts",
+    "shared_store_wavefronts",
+    "dram_read_bytes",
+    "dram_write_bytes",
+    "occupancy",
+    "registers",
+    "shared_bytes",
+)
+
+
+def counters(charged: Charged, device: Device) -> dict[str, Floats]:
+    """Every counter of `COUNTERS` for each configuration."""
+
+    def total(space: str, kind: str, field: str) -> Floats:
+        chosen = (a for a in charged.accesses if (a.plan.access.buffer.space, a.plan.kind) == (space, kind))
+        return sum((_value(a, field) for a in chosen), np.zeros(charged.seconds.shape))
+
+    sector = device.l2.sector_bytes
+    return {
+        "global_load_requests": total("global", "load", "requests"),
+        "global_store_requests": total("global", "store", "requests"),
+        "global_load_lines": total("global", "load", "lines"),
+        "global_store_lines": total("global", "store", "lines"),
+        "l2_read_sectors": total("global", "load", "l2_bytes") / sector,
+        "l2_write_sectors": total("global", "store", "l2_bytes") / sector,
+        "shared_load_requests": total("shared", "load", "requests"),
+        "shared_store_requests": total("shared", "store", "requests"),
+        "shared_load_wavefronts": total("shared", "load", "wavefronts"),
+        "shared_store_wavefronts": total("shared", "store", "wavefronts"),
+        "dram_read_bytes": total("global", "load", "dram_bytes"),
+        "dram_write_bytes": total("global", "store", "dram_bytes"),
+        "occupancy": charged.residency.warps_per_sm / device.limits.warps_per_sm,
+        "registers": charged.registers.astype(np.float64),
+        "shared_bytes": charged.shared_bytes.astype(np.float64),
+    }
+
+
+def _value(a: AccessTotals, field: str) -> Floats:
+    value: Floats = getattr(a, field)
+    return value

@@ -1,0 +1,272 @@
+"""Charges a plan on a device for a table of sizes: one vectorised pass from counts to seconds.
+
+Everything is counted for the whole launch and divided over the SMs. The steps are those of the
+package: counts, occupancy, requests on each access, caches, unit cycles, latency chain, overlap, tail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from costmodel.charges.occupancy import Residency, residency
+from costmodel.charges.overlap import Overlap, overlap
+from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
+from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, estimate_registers, register_cap
+from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, remembered
+from costmodel.cost.plan import Plan
+from costmodel.counts import warp_requests
+from costmodel.device import Device, achievable_dram_bytes_per_s
+
+__all__ = ["Charged", "evaluate"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Charged:
+    """The price of every configuration, with what it is made of."""
+
+    seconds: Floats
+    overlap: Overlap
+    units: dict[str, Floats]
+    """SM cycles on each unit, in the whole launch."""
+    amounts: dict[str, tuple[Floats, str, float]]
+    """For each term: amount, its unit, and peak rate of the whole device."""
+    parts: dict[str, dict[str, Floats]]
+    """SM cycles of each term, by the unit it runs on."""
+    chain: Floats
+    tail: Floats
+    residency: Residency
+    threads: Ints
+    blocks: Ints
+    shared_bytes: Ints
+    registers: Ints
+    spilled: Floats
+    accesses: list[AccessTotals]
+    flops: Floats
+    matrix_missing: list[str] = field(default_factory=list)
+
+
+def evaluate(plan: Plan, device: Device, columns: Mapping[str, Any], rows: int, registers: int | None) -> Charged:
+    """Price all rows; they must be feasible (`cost.feasibility`)."""
+    v = plan.sheet.values(columns)
+    f = plan.sheet.floats(v, columns)
+    threads, blocks = _product(v, plan.block, rows), _product(v, plan.grid, rows)
+    shared_bytes = _ints(v[plan.shared_bytes], rows)
+    used, spilled = _registers(plan, device, v, f, rows, registers)
+    held = residency(threads, used, shared_bytes, blocks, device)
+    warps = f_(blocks) * held.warps_per_block
+    memory = remembered(device)
+    accesses = [access_totals(plan, a, device, columns, f, rows, memory) for a in plan.accesses]
+    fill_caches(plan, device, columns, v, f, held, shared_bytes, blocks, accesses)
+    return _charge(plan, device, columns, f, threads, blocks, shared_bytes, used, spilled, held, warps, accesses, rows)
+
+
+def f_(a: Ints) -> Floats:
+    """As float64."""
+    return a.astype(np.float64)
+
+
+def _ints(value: Any, rows: int) -> Ints:
+    return np.broadcast_to(np.asarray(value, np.int64), (rows,))
+
+
+def _product(v: list[Any], handles: tuple[int, int, int], rows: int) -> Ints:
+    return _ints(v[handles[0]], rows) * _ints(v[handles[1]], rows) * _ints(v[handles[2]], rows)
+
+
+def _registers(plan: Plan, device: Device, v: list[Any], f: list[Any], rows: int, given: int | None) -> tuple[Ints, Floats]:
+    """Registers of a thread and the words that spill."""
+    if given is not None or plan.registers is not None:
+        return _ints(given if given is not None else v[plan.registers], rows), np.zeros(rows)  # type: ignore[index]
+    wanted = estimate_registers(
+        plan.rolled_loops, plan.rolled_accesses, f[plan.in_flight] / WORD, f[plan.accumulators] / WORD, f[plan.fragments] / WORD
+    )
+    cap = register_cap(None if plan.max_threads is None else _ints(v[plan.max_threads], rows), device)
+    used = np.minimum(np.ceil(wanted), cap).astype(np.int64)
+    return _ints(used, rows), np.broadcast_to(np.maximum(wanted - cap, 0.0), (rows,))
+
+
+def _charge(
+    plan: Plan,
+    device: Device,
+    columns: Mapping[str, Any],
+    f: list[Any],
+    threads: Ints,
+    blocks: Ints,
+    shared_bytes: Ints,
+    used: Ints,
+    spilled: Floats,
+    held: Residency,
+    warps: Floats,
+    accesses: list[AccessTotals],
+    rows: int,
+) -> Charged:
+    t, lanes, hz, sms = device.throughput, device.limits.warp_size, device.clock.sustained_hz, device.sm_count
+    parts: dict[str, dict[str, Floats]] = {}
+    amounts: dict[str, tuple[Floats, str, float]] = {}
+    instructions = np.zeros(rows)
+    flops = np.zeros(rows)
+    missing: list[str] = []
+
+    def add(unit: str, term: str, cycles: Any, amount: Any, measure: str, rate: float) -> None:
+        part = parts.setdefault(unit, {})
+        part[term] = part.get(term, 0.0) + np.broadcast_to(np.asarray(cycles, np.float64), (rows,))
+        before = amounts[term][0] if term in amounts else 0.0
+        amounts[term] = (before + np.broadcast_to(np.asarray(amount, np.float64), (rows,)), measure, rate)
+
+    for s in plan.statements:
+        issued = _warp_executions(plan, s.site, s.executions, f, columns, warps, threads, blocks, lanes)
+        for kind, dtype, handle in s.work:
+            pipe, rate = arithmetic_rate(kind, dtype, device)
+            if rate == 0.0:
+                missing.append(f"{kind} {dtype}")
+                continue
+            operations = f[handle] * issued
+            flops = flops + _flops(kind, dtype, f[handle], f[s.executions], operations)
+            if kind == "mma":
+                add(pipe, f"mma {dtype}", operations / rate, operations, "FMA", rate * sms * hz)
+                instructions = instructions + operations / (16 * 8 * 16)
+                continue
+            packing = 2.0 if dtype in ("f16", "bf16") and t.fp16_fma > t.fp32_fma else 1.0
+            add(pipe, f"{kind} {dtype}", operations * lanes / rate, operations * lanes, "op", rate * sms * hz)
+            instructions = instructions + operations / packing
+    integers = LOOP_OPERATIONS * f[plan.trips] * warps
+    for a in accesses:
+        unit = {"global": "l1", "shared": "shared", "constant": "constant"}[a.plan.access.buffer.space]
+        path = "memory path" if device.l1.unified_with_shared and unit != "constant" else unit
+        add(
+            path,
+            unit,
+            a.cycles,
+            a.requests if unit != "shared" else a.wavefronts,
+            "request" if unit != "shared" else "wavefront",
+            np.inf,
+        )
+        instructions = instructions + a.requests
+        if unit == "l1":
+            integers = integers + ADDRESS_OPERATIONS * a.requests / f[a.plan.per_address]
+    pipe, rate = arithmetic_rate("integer", "i32", device)
+    add(pipe, "integer", integers * lanes / rate, integers * lanes, "op", rate * sms * hz)
+    moved = spilled * f[plan.sweeps] * warps * 2.0
+    spill_cycles = np.maximum(lanes / t.load_store, lanes * 4.0 / device.l1.bytes_per_cycle)
+    add(
+        "memory path" if device.l1.unified_with_shared else "l1", "spills", moved * spill_cycles, moved * lanes * 4.0, "B", np.inf
+    )
+    instructions = instructions + integers + moved + f[plan.barriers] * warps
+    to_l2 = sum((a.l2_bytes for a in accesses), np.zeros(rows)) + moved * lanes * 4.0
+    l2_rate = min(device.l2.bandwidth_bytes_per_cycle, device.l2.sm_bytes_per_cycle * sms)
+    slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), moved * lanes * 4.0)
+    add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", l2_rate * hz)
+    to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
+    dram_rate = achievable_dram_bytes_per_s(device)
+    add("dram", "dram", to_dram / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
+    add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
+    units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
+    chain = _chain(plan, device, f, units, warps, held, accesses)
+    combined = overlap(list(units.values()), chain)
+    tail = _tail(blocks, held, sms)
+    seconds = combined.cycles / sms / hz * tail + device.launch_overhead_s
+    return Charged(
+        seconds=seconds,
+        overlap=combined,
+        units=units,
+        amounts=amounts,
+        parts=parts,
+        chain=chain,
+        tail=tail,
+        residency=held,
+        threads=threads,
+        blocks=blocks,
+        shared_bytes=shared_bytes,
+        registers=used,
+        spilled=spilled,
+        accesses=accesses,
+        flops=flops,
+        matrix_missing=missing,
+    )
+
+
+def _flops(kind: str, dtype: str, amount: Floats, executions: Floats, operations: Floats) -> Floats | float:
+    if dtype.startswith("i") or kind in ("integer", "convert"):
+        return 0.0
+    return 2.0 * operations if kind == "mma" else (2.0 if kind == "fma" else 1.0) * amount * executions
+
+
+def _warp_executions(
+    plan: Plan,
+    site: Any,
+    handle: int,
+    f: list[Any],
+    columns: Mapping[str, Any],
+    warps: Floats,
+    threads: Ints,
+    blocks: Ints,
+    lanes: int,
+) -> Floats:
+    """Warp instructions of a statement: warps with at least one lane that passes its guards."""
+    if site.guards:
+        return np.broadcast_to(warp_requests(plan.kernel, site, None, columns, lanes).totals(), warps.shape)
+    each: Floats = f[handle] / (f_(threads) * f_(blocks)) * warps
+    return each
+
+
+def _chain(
+    plan: Plan,
+    device: Device,
+    f: list[Any],
+    units: dict[str, Floats],
+    warps: Floats,
+    held: Residency,
+    accesses: list[AccessTotals],
+) -> Floats:
+    """SM cycles in which all warps run their own chains, as many at a time as are resident.
+
+    One warp alone issues on its own scheduler, holds the memory path for its requests, and waits for a
+    round trip whenever it needs what it loaded.
+    """
+    waits = np.zeros(warps.shape)
+    for trip in plan.round_trips:
+        if trip.space == "shared":
+            latency: Any = device.shared.latency_cycles
+        elif trip.behind_barrier:
+            latency = device.dram.latency_cycles
+        else:
+            latency = _load_latency(device, accesses)
+        batches = np.maximum(f[trip.trips], f[trip.bytes] / WORD / IN_FLIGHT_WORDS)
+        waits = waits + batches * latency
+    arithmetic = sum(
+        (c for n, c in units.items() if n not in ("issue", "l2", "dram", "memory path", "l1", "shared")), np.zeros(warps.shape)
+    )
+    path = sum((c for n, c in units.items() if n in ("memory path", "l1", "shared")), np.zeros(warps.shape))
+    own = arithmetic * device.throughput.schedulers + path + (waits + device.block_launch_cycles) * warps
+    result: Floats = own / np.maximum(held.warps_per_sm, 1)
+    return result
+
+
+def _load_latency(device: Device, accesses: list[AccessTotals]) -> Floats | float:
+    """Mean load-to-use of global loads that are not behind a barrier: by where their sectors come from."""
+    loads = [a for a in accesses if a.plan.kind == "load" and a.plan.access.buffer.space == "global" and not a.plan.staged]
+    if not loads:
+        return 0.0
+    asked = sum((a.sectors for a in loads), np.zeros(1)) * device.l2.sector_bytes
+    from_l2 = np.minimum(sum((a.l2_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), 1.0)
+    from_dram = np.minimum(sum((a.dram_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), from_l2)
+    l1, l2, dram = device.l1.latency_cycles, device.l2.latency_cycles, device.dram.latency_cycles
+    latency: Floats = l1 + from_l2 * (l2 - l1) + from_dram * (dram - l2)
+    return latency
+
+
+def _tail(blocks: Ints, held: Residency, sms: int) -> Floats:
+    """Blocks of the busiest SM over the mean: whole waves are even, the last one may leave SMs idle."""
+    per_wave = np.maximum(held.blocks_per_sm, 1) * sms
+    full, rest = blocks // per_wave, blocks % per_wave
+    busiest = full * np.maximum(held.blocks_per_sm, 1) + -(-rest // sms)
+    result: Floats = busiest * sms / blocks
+    return result

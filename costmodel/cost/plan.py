@@ -1,0 +1,321 @@
+"""What is worked out once for a traced kernel, before any sizes: which formulas to evaluate, and for what.
+
+A `Plan` is one compiled program for all scalar formulas, with handles into its results, and for each
+access what is needed to charge it. Evaluating it for a million configurations is one call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import sympy
+
+from costmodel.cost.sheet import Checks, Sheet, make_checks, three, triangular
+from costmodel.counts.footprint import Footprint, footprint
+from costmodel.counts.nests import executions
+from costmodel.ir import Access, Barrier, Kernel, Loop, Site, Statement
+from costmodel.ir.checks import describe
+from costmodel.symbols import free_names, quotient, size
+
+__all__ = [
+    "WAVE",
+    "AccessPlan",
+    "FootprintPlan",
+    "Plan",
+    "RoundTrip",
+    "ScopePlan",
+    "StatementPlan",
+    "make_plan",
+]
+
+WAVE = ("wave_x", "wave_y", "wave_z")
+"""Columns that give the blocks of one wave along x, y, z."""
+
+
+@dataclass(frozen=True, slots=True)
+class FootprintPlan:
+    """Handles of a footprint: elements, and strides and extents along the last dimension."""
+
+    elements: int
+    strides: tuple[int, ...]
+    extents: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScopePlan:
+    """A loop around a load: its footprint in one pass, the passes of one block, and the loop's identity."""
+
+    footprint: FootprintPlan
+    passes: int
+    loops: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPlan:
+    """One access of one statement."""
+
+    site: Site
+    access: Access
+    text: str
+    """As its author wrote it."""
+    kind: str
+    """`load` or `store`."""
+    requested: int
+    """Handle: thread-level executions times bytes."""
+    names: tuple[str, ...]
+    """Sizes that its requests depend on."""
+    scopes: tuple[ScopePlan, ...]
+    """Of global accesses: the whole block first, then each serial loop inwards."""
+    wave: FootprintPlan | None
+    step: FootprintPlan | None
+    """Of a wave in one machine iteration: its strides and extents cover all dimensions."""
+    whole: FootprintPlan | None
+    per_address: int
+    """Handle: requests that share one computed address: unrolled steps along the last dimension are immediate offsets."""
+    staged: bool
+    """True for a global load whose statement stores to shared memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatementPlan:
+    """Arithmetic of one statement."""
+
+    site: Site
+    executions: int
+    """Handle: thread-level."""
+    work: tuple[tuple[str, str, int], ...]
+    """Kind, dtype name, handle of operations for one execution."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """Loads that a thread waits for together, once for each trip of the machine loop around them."""
+
+    space: str
+    trips: int
+    """Handle: for one thread."""
+    bytes: int
+    """Handle: bytes that one thread loads in all trips together."""
+    behind_barrier: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is known without sizes."""
+
+    kernel: Kernel
+    sheet: Sheet
+    waves: Sheet
+    """Formulas that also need the wave's shape."""
+    block: tuple[int, int, int]
+    grid: tuple[int, int, int]
+    shared_bytes: int
+    max_threads: int | None
+    registers: int | None
+    accumulators: int
+    """Handle: bytes of register arrays that are read and written."""
+    fragments: int
+    """Handle: bytes of the other register arrays."""
+    in_flight: int
+    """Handle: bytes that one pass through the machine loops loads."""
+    rolled_loops: int
+    rolled_accesses: int
+    sweeps: int
+    """Handle: how often a thread walks over all its accumulators."""
+    trips: int
+    """Handle: iterations of all rolled loops, for one thread."""
+    barriers: int
+    """Handle: barriers that one thread meets."""
+    checks: Checks
+    statements: tuple[StatementPlan, ...]
+    accesses: tuple[AccessPlan, ...]
+    round_trips: tuple[RoundTrip, ...]
+    names: frozenset[str]
+    """Sizes that the kernel depends on."""
+
+
+def make_plan(kernel: Kernel) -> Plan:
+    """Derive all formulas of a kernel.
+
+    Raises:
+        UnsupportedError: a guard or extent that cannot be counted.
+    """
+    sheet, waves = Sheet(), Sheet()
+    accesses: list[AccessPlan] = []
+    statements: list[StatementPlan] = []
+    for site in kernel.statements():
+        leaf = site.leaf
+        assert isinstance(leaf, Statement)
+        count = executions(kernel, site)
+        work = tuple((w.kind, w.dtype.name, sheet.add(w.amount)) for w in leaf.work)
+        statements.append(StatementPlan(site, sheet.add(count), work))
+        for kind, group in (("load", leaf.loads), ("store", leaf.stores)):
+            for access in group:
+                if access.buffer.space != "register":
+                    accesses.append(_access(kernel, site, access, kind, count, sheet, waves))
+    rolled = _rolled(kernel)
+    acc, fragments, sweeps = _register_arrays(kernel)
+    block, grid = kernel.block_shape(), kernel.grid_shape()
+    used = {s.name for a in kernel.loops() for s in a.extent.free_symbols} | {
+        s.name
+        for p in (*statements,)
+        for w in p.site.leaf.work  # type: ignore[union-attr]
+        for s in w.amount.free_symbols
+    }
+    used |= {
+        s.name for p in accesses for e in (*p.access.index, *p.access.buffer.strides, p.access.width) for s in e.free_symbols
+    }
+    used |= {s.name for b in kernel.buffers if b.space in ("shared", "register") for e in b.shape for s in e.free_symbols}
+    return Plan(
+        kernel=kernel,
+        sheet=sheet,
+        waves=waves,
+        block=three(sheet, block),
+        grid=three(sheet, grid),
+        shared_bytes=sheet.add(sum((b.size_bytes for b in kernel.buffers if b.space == "shared"), sympy.Integer(0))),
+        max_threads=None if kernel.max_threads is None else sheet.add(kernel.max_threads),
+        registers=None if kernel.registers is None else sheet.add(kernel.registers),
+        accumulators=sheet.add(acc),
+        fragments=sheet.add(fragments),
+        in_flight=sheet.add(_bytes_in_flight(kernel)),
+        rolled_loops=len(rolled),
+        rolled_accesses=sum(1 for a in accesses if a.access.buffer.space == "global" and any(o in rolled for o in a.site.loops)),
+        sweeps=sheet.add(sweeps),
+        trips=sheet.add(sum((_trips(_outer_loops(kernel, loop)) for loop in rolled), sympy.Integer(0))),
+        barriers=sheet.add(sum((_iterations(s) for s in kernel.sites if isinstance(s.leaf, Barrier)), sympy.Integer(0))),
+        checks=make_checks(kernel),
+        statements=tuple(statements),
+        accesses=tuple(accesses),
+        round_trips=_round_trips(kernel, sheet),
+        names=frozenset(used & set(kernel.params)),
+    )
+
+
+def _access(kernel: Kernel, site: Site, access: Access, kind: str, count: sympy.Expr, sheet: Sheet, waves: Sheet) -> AccessPlan:
+    assert isinstance(site.leaf, Statement)
+    requested = sheet.add(count * access.bytes)
+    per_address = sheet.add(_requests_per_address(site, access))
+    guards = [e for g in site.guards for c in g.conditions for e in c[1:]]
+    extents = [loop.extent for loop in site.loops]
+    names = tuple(sorted(free_names(*access.index, *access.buffer.strides, access.width, *guards, *extents) & set(kernel.params)))
+    staged = kind == "load" and access.buffer.space == "global" and any(a.buffer.space == "shared" for a in site.leaf.stores)
+    if access.buffer.space != "global":
+        return AccessPlan(site, access, describe(access), kind, requested, names, (), None, None, None, per_address, staged)
+    serial = site.serial()
+    threads = tuple(loop for loop in site.loops if loop.kind == "thread")
+    scopes = []
+    for depth in range(len(serial) + 1):
+        inner = serial[depth:]
+        passes = sympy.Mul(*(loop.extent for loop in serial[:depth])) if not triangular(site) else sympy.Integer(1)
+        plan = _footprint_plan(footprint(kernel, site, access, (*threads, *inner)), sheet)
+        scopes.append(ScopePlan(plan, sheet.add(passes), tuple(str(loop.index) for loop in serial[:depth])))
+    truncated = tuple(replace(loop, extent=size(WAVE[loop.axis])) if loop.kind == "block" else loop for loop in site.loops)
+    wave = _footprint_plan(footprint(kernel, site, access, truncated), waves)
+    at_once = tuple(loop for loop in truncated if loop.kind != "serial" or loop.unroll == loop.extent)
+    together = footprint(kernel, site, access, at_once)
+    step = FootprintPlan(
+        waves.add(together.elements),
+        tuple(waves.add(e) for e in together.steps[::2]),
+        tuple(waves.add(e) for e in together.steps[1::2]),
+    )
+    whole = _footprint_plan(footprint(kernel, site, access, site.loops), sheet)
+    return AccessPlan(
+        site, access, describe(access), kind, requested, names, tuple(scopes), wave, step, whole, per_address, staged
+    )
+
+
+def _requests_per_address(site: Site, access: Access) -> sympy.Expr:
+    """Steps of unrolled loops that move only along the last dimension, whose stride the compiler knows."""
+    last, others = access.index[-1].free_symbols, set().union(*(e.free_symbols for e in access.index[:-1]))
+    return sympy.Mul(*(loop.unroll for loop in site.serial() if loop.index in last and loop.index not in others))
+
+
+def _footprint_plan(f: Footprint, sheet: Sheet) -> FootprintPlan:
+    return FootprintPlan(sheet.add(f.elements), tuple(sheet.add(e) for e in f.row[::2]), tuple(sheet.add(e) for e in f.row[1::2]))
+
+
+def _rolled(kernel: Kernel) -> list[Loop]:
+    """Serial loops that stay loops in machine code."""
+    return [loop for loop in kernel.loops() if loop.kind == "serial" and loop.unroll != loop.extent]
+
+
+def _outer_loops(kernel: Kernel, inner: Loop) -> tuple[Loop, ...]:
+    """Serial loops from the outermost to this one."""
+    site = next(s for s in kernel.sites if any(loop is inner for loop in s.loops))
+    serial = site.serial()
+    return serial[: next(n for n, loop in enumerate(serial) if loop is inner) + 1]
+
+
+def _trips(loops: tuple[Loop, ...]) -> sympy.Expr:
+    """Iterations of the machine loops among these, for one thread; triangular extents at their mean."""
+    total = sympy.Integer(1)
+    for loop in loops:
+        total *= quotient(_mean_extent(loop, loops), loop.unroll)
+    return total
+
+
+def _mean_extent(loop: Loop, loops: tuple[Loop, ...]) -> sympy.Expr:
+    extent = loop.extent
+    for other in loops:
+        if other.index in extent.free_symbols:
+            extent = extent.subs(other.index, (other.extent - 1) / 2)
+    return extent
+
+
+def _iterations(site: Site) -> sympy.Expr:
+    serial = site.serial()
+    return sympy.Mul(*(_mean_extent(loop, serial) for loop in serial))
+
+
+def _bytes(kernel: Kernel, names: set[str]) -> sympy.Expr:
+    return sum((b.elements * b.dtype.itemsize for b in kernel.buffers if b.name in names), sympy.Integer(0))
+
+
+def _register_arrays(kernel: Kernel) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
+    """Bytes of accumulators, bytes of fragments, and sweeps over the accumulators by one thread."""
+    updated: set[str] = set()
+    sweeps = sympy.Integer(0)
+    for site in kernel.statements():
+        assert isinstance(site.leaf, Statement)
+        both = {a.buffer.name for a in site.leaf.loads if a.buffer.space == "register"} & {
+            a.buffer.name for a in site.leaf.stores
+        }
+        if both:
+            updated |= both
+            elements = sum((b.elements for b in kernel.buffers if b.name in both), sympy.Integer(0))
+            sweeps += _iterations(site) / elements
+    registers = {b.name for b in kernel.buffers if b.space == "register"}
+    return _bytes(kernel, updated), _bytes(kernel, registers - updated), sweeps
+
+
+def _bytes_in_flight(kernel: Kernel) -> sympy.Expr:
+    """Bytes that one machine iteration around a load brings in, summed over loads of memory."""
+    total = sympy.Integer(0)
+    for site in kernel.statements():
+        assert isinstance(site.leaf, Statement)
+        for access in site.leaf.loads:
+            if access.buffer.space in ("global", "shared") and not site.leaf.asynchronous:
+                total += sympy.Mul(*(loop.unroll for loop in site.serial())) * access.bytes
+    return total
+
+
+def _round_trips(kernel: Kernel, sheet: Sheet) -> tuple[RoundTrip, ...]:
+    """Groups of loads in the same machine loop and space: they are issued together and waited for once."""
+    barriers = [s for s in kernel.sites if isinstance(s.leaf, Barrier)]
+    found: dict[tuple[tuple[str, ...], str], tuple[sympy.Expr, sympy.Expr, bool]] = {}
+    for site in kernel.statements():
+        assert isinstance(site.leaf, Statement)
+        rolled = tuple(str(loop.index) for loop in site.serial() if loop.unroll != loop.extent)
+        behind = any(_shares_rolled(b, rolled) for b in barriers)
+        for access in site.leaf.loads:
+            if access.buffer.space not in ("global", "shared") or site.leaf.asynchronous:
+                continue
+            key = (rolled, access.buffer.space)
+            staged = behind and access.buffer.space == "global" and any(a.buffer.space == "shared" for a in site.leaf.stores)
+            trips, loaded, waits = found.get(key, (_trips(site.serial()), sympy.Integer(0), False))
+            found[key] = (trips, loaded + _iterations(site) * access.bytes, waits or staged)
+    return tuple(RoundTrip(k[1], sheet.add(t), sheet.add(w), waits) for k, (t, w, waits) in found.items())
+
+
+def _shares_rolled(barrier: Site, rolled: tuple[str, ...]) -> bool:
+    return rolled == tuple(str(loop.index) for loop in barrier.serial() if loop.unroll != loop.extent)

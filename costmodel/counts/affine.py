@@ -1,0 +1,110 @@
+"""Affine forms of loop indices: coefficients, density, and thread ids split by division."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import sympy
+
+from costmodel.ir import Divisibility
+from costmodel.symbols import CeilDiv, Condition, FloorDiv, Maximum, Minimum, Mod, expanded, index, quotient
+
+__all__ = ["HasExtent", "Virtual", "affine_terms", "below_zero", "delinearised", "dense_extent", "largest_extent"]
+
+
+class HasExtent(Protocol):
+    """A loop, or what stands for one."""
+
+    @property
+    def extent(self) -> sympy.Expr:
+        """Trip count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Virtual:
+    """A loop that stands for `e % D` or `e // D` of a dense index `e`."""
+
+    index: sympy.Symbol
+    extent: sympy.Expr
+    replaces: frozenset[sympy.Symbol] = frozenset()
+    """The loops that `e` runs over."""
+
+
+def affine_terms(e: sympy.Expr, indices: set[sympy.Symbol]) -> tuple[dict[sympy.Symbol, sympy.Expr], sympy.Expr] | None:
+    """Split `e` into `{index: coefficient}` and the rest without indices; None where it is not affine."""
+    coefficients: dict[sympy.Symbol, sympy.Expr] = {}
+    rest = sympy.Integer(0)
+    for term in sympy.Add.make_args(expanded(e)):
+        used = term.free_symbols & indices
+        if not used:
+            rest += term
+            continue
+        if len(used) > 1:
+            return None
+        (i,) = used
+        c = term / i
+        if i in c.free_symbols:
+            return None
+        coefficients[i] = coefficients.get(i, sympy.Integer(0)) + c
+    return {i: c for i, c in coefficients.items() if c != 0}, rest
+
+
+def below_zero(condition: Condition) -> list[sympy.Expr] | None:
+    """Expressions that must all be below zero for the condition to hold; None for `!=`."""
+    op, left, right = condition
+    d = left - right
+    return {"<": [d], "<=": [d - 1], ">": [-d], ">=": [-d - 1], "==": [d - 1, -d - 1]}.get(op)
+
+
+def dense_extent(coefficients: Mapping[sympy.Symbol, sympy.Expr], loops: Mapping[sympy.Symbol, HasExtent]) -> sympy.Expr | None:
+    """Number of values if `Σ cᵢ·i` runs through 0, 1, 2, … without gap or repeat, else None."""
+    left = dict(coefficients)
+    stride = sympy.Integer(1)
+    while left:
+        step = next((i for i, c in left.items() if expanded(c - stride) == 0), None)
+        if step is None:
+            return None
+        stride = stride * loops[step].extent
+        del left[step]
+    return stride
+
+
+def largest_extent(extent: sympy.Expr, box: Mapping[sympy.Symbol, sympy.Expr]) -> sympy.Expr:
+    """The largest value of an affine extent over a box of extents; at least 1."""
+    coefficients, largest = affine_terms(extent, set(box)) or ({}, extent)
+    for i, c in coefficients.items():
+        largest += Maximum(c * (box[i] - 1), sympy.Integer(0)) if not c.is_positive else c * (box[i] - 1)
+    return largest if largest.is_positive else Maximum(largest, sympy.Integer(1))
+
+
+def delinearised(
+    given: tuple[sympy.Expr, ...], loops: dict[sympy.Symbol, HasExtent], facts: Divisibility
+) -> tuple[tuple[sympy.Expr, ...], list[tuple[sympy.Expr, sympy.Expr]]]:
+    """Replace `f % D` and `f // D` of a dense `f` by virtual loops, which are added to `loops`.
+
+    Returns the expressions and the pairs that must be equal for the two loops to be independent and to
+    make up `f` together.
+    """
+    forms = sympy.Tuple(*(expanded(d) for d in given))
+    equal: list[tuple[sympy.Expr, sympy.Expr]] = []
+    real = set(loops)
+    calls = {f.args for f in forms.atoms(Mod, FloorDiv) if f.free_symbols & real}
+    for n, (base, divisor) in enumerate(sorted(calls, key=str)):
+        terms = affine_terms(base, real)
+        if terms is None or terms[1] != 0 or divisor.free_symbols & real:
+            continue
+        dense = dense_extent(terms[0], loops)
+        low, high = index(f"_mod_{n}"), index(f"_div_{n}")
+        replaced = forms.xreplace({Mod(base, divisor): low, FloorDiv(base, divisor): high})
+        if dense is None or replaced.free_symbols & terms[0].keys():
+            continue
+        whole = facts.divides(dense, divisor)
+        replaces = frozenset(terms[0])
+        loops[low] = Virtual(low, divisor if whole else Minimum(dense, divisor), replaces)
+        loops[high] = Virtual(high, quotient(dense, divisor) if whole else CeilDiv(dense, divisor), replaces)
+        if not whole:
+            equal.append((loops[low].extent * loops[high].extent, dense))
+        forms = replaced
+    return tuple(expanded(d) for d in forms), equal

@@ -1,0 +1,369 @@
+"""Which addresses the lanes of each warp touch: the ground truth under coalescing and bank conflicts.
+
+An access's byte offset splits into a part of the thread id, evaluated for every lane of every warp of
+a block, and a part of block and serial indices. Of the latter only the residue modulo the largest
+granule (a 128-byte line, a bank word) matters; its distribution over the whole launch is found by
+folding in one loop after the other, so nothing is sampled. Loops that cannot be folded (they stand in
+a guard, in another extent, or under `//` and `%`) are enumerated; along one block loop of a guard only
+the boundary is. Equal configurations are evaluated once and scattered.
+
+Linear thread id: `x + y·Dx + z·Dx·Dy`; a warp is `warp_size` consecutive ids; the last may be partial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import sympy
+
+from costmodel.counts.affine import below_zero
+from costmodel.counts.cases import Cases, Expansion, expand
+from costmodel.counts.nests import label
+from costmodel.ir import Access, Kernel, Loop, Site
+from costmodel.symbols import Condition, Program, compile_program, expanded, free_names
+
+__all__ = ["WIDEST_BYTES", "Columns", "Requests", "fold_residues", "warp_requests"]
+
+WIDEST_BYTES = 16
+"""Widest load or store instruction of one lane. Source: CUDA C++ programming guide, device memory accesses."""
+
+Columns = Mapping[str, Any]
+"""Sizes by name: ints, or equally long int64 arrays."""
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Warp instructions of one access, distinct ones once with a weight.
+
+    Arrays have one row for each distinct request; `totals` scatters to configurations.
+    """
+
+    address: Ints
+    """[n, lanes] first byte of each lane, relative to a granule-aligned base."""
+    active: npt.NDArray[np.bool_]
+    """[n, lanes] lanes that take part."""
+    lane_bytes: Ints
+    """[n] bytes of each lane in this instruction."""
+    weight: Floats
+    """[n] how many times the request is issued, `outer` left out."""
+    row: Ints
+    """[n] distinct configuration of each request."""
+    inverse: Ints | None
+    """[R] distinct configuration of each given one; None for the identity."""
+    outer: Any
+    """[R] or scalar: iterations of loops that do not change the request."""
+    distinct: int
+    exact: bool
+
+    def totals(self, value: npt.NDArray[Any] | float = 1.0) -> Floats:
+        """Sum of `value` (one for each request) over the launch, for each configuration."""
+        sums = np.bincount(self.row, self.weight * value, self.distinct)
+        scattered = sums if self.inverse is None else sums[self.inverse]
+        result: Floats = scattered * self.outer
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is known about an access before sizes are."""
+
+    shape: Program
+    """Block shape (3), width, and the coefficient and extent of each folded loop."""
+    outer: Program
+    expansion: Expansion
+    lane: Program
+    """Byte offset of a lane, then the forms of the guards: those that must be below zero, then those that must not be zero."""
+    names: tuple[str, ...]
+    itemsize: int
+    exact: bool
+
+
+def warp_requests(
+    kernel: Kernel, site: Site, access: Access | None, columns: Columns, warp_size: int = 32, granule_bytes: int = 128
+) -> Requests:
+    """Enumerate the warp requests of an access.
+
+    Args:
+        kernel: the kernel, for its block shape.
+        site: the statement's place in it.
+        access: one of its accesses, or None for the statement itself (address 0): its warp instructions.
+        columns: every size the kernel needs, already checked against its requirements.
+        warp_size: lanes of a warp.
+        granule_bytes: alignment that matters: the line for global memory, one bank word for shared.
+
+    Raises:
+        UnsupportedError: loops would have to be enumerated beyond reason; the message says which.
+    """
+    plan = _plan(kernel, site, access, granule_bytes, _irrelevant(kernel, site, access, granule_bytes, columns))
+    unique, inverse, count = distinct_rows(columns, plan.names)
+    dx, dy, dz, width, *folded = plan.shape(unique)
+    cases = expand(plan.expansion, unique, count, (dx, dy, dz))
+    cases = _phases(cases, folded, plan.itemsize, granule_bytes)
+    tx, ty, tz, inside, of_case = _lanes(cases, dx, dy, dz, warp_size)
+    env: dict[str, Any] = {
+        n: _at(unique[n], cases.row[of_case])[:, None] if np.ndim(unique[n]) else unique[n] for n in plan.names
+    }
+    env |= {n: v[of_case][:, None] for n, v in cases.values.items()}
+    offset, *guards = plan.lane({**env, "thread_x": tx, "thread_y": ty, "thread_z": tz})
+    active = inside
+    for j, value in enumerate(guards):
+        active = active & ((value < 0) | cases.passed[j][of_case][:, None] if j < len(cases.passed) else value != 0)
+    address = np.broadcast_to(offset, inside.shape) + cases.phase[of_case][:, None]
+    weight, row = cases.weight[of_case], cases.row[of_case]
+    kept = active.any(axis=1)
+    if not kept.all():
+        address, active, weight, row = address[kept], active[kept], weight[kept], row[kept]
+    lane_bytes = np.broadcast_to(np.asarray(_at(width, row)) * plan.itemsize, row.shape)
+    address, active, lane_bytes, weight, row = _split(address, active, lane_bytes, weight, row)
+    return Requests(address, active, lane_bytes, weight, row, inverse, plan.outer(columns)[0], count, plan.exact and cases.exact)
+
+
+def distinct_rows(columns: Columns, names: tuple[str, ...]) -> tuple[dict[str, Any], Ints | None, int]:
+    """The distinct combinations of the named columns, the index of each row's, and their number."""
+    varying = [n for n in names if np.ndim(columns[n])]
+    unique = {n: columns[n] for n in names}
+    if not varying:
+        return unique, np.zeros(_length(columns), np.int64) if _length(columns) > 1 else None, 1
+    code = np.zeros(_length(columns), np.int64)
+    for n in varying:
+        values, part = np.unique(columns[n], return_inverse=True)
+        code = code * values.size + part
+        code = np.unique(code, return_inverse=True)[1] if code.max() > 2**40 else code
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    unique |= {n: np.asarray(columns[n], np.int64)[first] for n in varying}
+    return unique, inverse, first.size
+
+
+def _length(columns: Columns) -> int:
+    return max((np.size(v) for v in columns.values()), default=1)
+
+
+def _at(value: Any, row: Ints) -> Any:
+    return value[row] if np.ndim(value) else value
+
+
+def _lanes(cases: Cases, dx: Any, dy: Any, dz: Any, warp_size: int) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_], Ints]:
+    """Thread coordinates [n, lanes] of every warp of every case, the mask of real threads, and the case of each."""
+    x, y, z = (_at(d, cases.row) for d in (dx, dy, dz))
+    threads = np.broadcast_to(np.asarray(x * y * z, np.int64), cases.row.shape)
+    warps = -(-threads // warp_size)
+    of_case = np.repeat(np.arange(cases.row.size), warps)
+    first = np.cumsum(warps) - warps
+    warp = np.arange(of_case.size) - first[of_case]
+    tid = warp[:, None] * warp_size + np.arange(warp_size)
+    x, y = (_at(d, of_case)[:, None] if np.ndim(d) else d for d in (x, y))
+    rest = tid // x
+    return tid % x, rest % y, rest // y, tid < threads[of_case][:, None], of_case
+
+
+def _split(address: Ints, active: npt.NDArray[np.bool_], lane_bytes: Ints, weight: Floats, row: Ints) -> tuple[Any, ...]:
+    """One row for each instruction: wide accesses become several of at most 16 bytes."""
+    if not lane_bytes.size or lane_bytes.max() <= WIDEST_BYTES:
+        return address, active, lane_bytes, weight, row
+    parts = -(-lane_bytes // WIDEST_BYTES)
+    source = np.repeat(np.arange(parts.size), parts)
+    part = np.arange(source.size) - (np.cumsum(parts) - parts)[source]
+    rest = np.minimum(WIDEST_BYTES, lane_bytes[source] - WIDEST_BYTES * part)
+    return address[source] + (WIDEST_BYTES * part)[:, None], active[source], rest, weight[source], row[source]
+
+
+def _phases(cases: Cases, folded: list[Any], itemsize: int, granule_bytes: int) -> Cases:
+    """Fold loops that only shift the address: distribution of their sum modulo the granule."""
+    modulus = max(granule_bytes // itemsize, 1) if granule_bytes % itemsize == 0 else granule_bytes
+    weight = cases.weight
+    spread: Floats | None = None
+    for j in range(0, len(folded), 2):
+        counted = cases.counts.get(str(j // 2))
+        extent = _at(folded[j + 1], cases.row) if counted is None else counted
+        if granule_bytes % itemsize:
+            step = (_at(folded[j], cases.row) * itemsize) % granule_bytes
+        else:
+            step = _at(folded[j], cases.row) % modulus
+        if modulus == 1 or not np.any(step):
+            weight = weight * extent
+            continue
+        if spread is None:
+            spread = np.zeros((cases.row.size, modulus))
+            spread[:, 0] = 1.0
+        spread = fold_residues(spread, np.broadcast_to(step, cases.row.shape), np.broadcast_to(extent, cases.row.shape), modulus)
+    if spread is None:
+        return cases.weighted(weight)
+    where, residue = np.nonzero(spread)
+    unit = itemsize if granule_bytes % itemsize == 0 else 1
+    return cases.taken(where).weighted(weight[where] * spread[where, residue], residue * unit)
+
+
+def fold_residues(spread: Floats, step: Ints, extent: Ints, modulus: int) -> Floats:
+    """Distribution of `old + step·i`, `0 ≤ i < extent`, modulo `modulus`."""
+    if not step.size:
+        return spread
+    period = modulus // np.gcd(step, modulus)
+    folded = np.zeros_like(spread)
+    columns = np.arange(modulus)
+    for i in range(int(min(period.max(), extent.max()))):
+        times = np.where(i < period, np.maximum((extent - i + period - 1) // period, 0), 0).astype(np.float64)
+        folded += times[:, None] * np.take_along_axis(spread, (columns - (step * i)[:, None]) % modulus, axis=1)
+    return folded
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Key:
+    """Identity of an access in a traced kernel; traces are kept, so identity is enough."""
+
+    kernel: Kernel
+    site: Site
+    access: Access | None
+    granule_bytes: int
+    irrelevant: tuple[int, ...] = ()
+
+    def _identity(self) -> tuple[Any, ...]:
+        return (id(self.site), id(self.access), self.granule_bytes, self.irrelevant)
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._identity() == other._identity()
+
+
+@lru_cache(maxsize=4096)
+def _opaque(key: _Key) -> tuple[tuple[int, Program], ...]:
+    """Terms of the offset that are not affine in block and serial indices, with their constant factors."""
+    if key.access is None:
+        return ()
+    indices = {loop.index for loop in key.site.loops}
+    uniform = {loop.index for loop in key.site.loops if loop.kind != "thread"}
+    found = []
+    for n, term in enumerate(_terms(key.access.offset)):
+        factor, rest = term.as_independent(*indices, as_Add=False)
+        if rest.free_symbols & uniform and not rest.is_Symbol and rest.free_symbols & indices <= uniform:
+            found.append((n, compile_program([factor * key.access.buffer.dtype.itemsize])))
+    return tuple(found)
+
+
+def _irrelevant(kernel: Kernel, site: Site, access: Access | None, granule_bytes: int, columns: Columns) -> tuple[int, ...]:
+    """Terms that are a multiple of the granule in every configuration, so that they cannot change a request."""
+    opaque = _opaque(_Key(kernel, site, access, granule_bytes))
+    return tuple(n for n, factor in opaque if not np.any(factor(columns)[0] % granule_bytes))
+
+
+def _terms(offset: sympy.Expr) -> tuple[sympy.Expr, ...]:
+    terms: tuple[sympy.Expr, ...] = sympy.Add.make_args(expanded(offset))
+    return terms
+
+
+@lru_cache(maxsize=4096)
+def _plan_of(key: _Key) -> _Plan:
+    return _build(key)
+
+
+def _plan(kernel: Kernel, site: Site, access: Access | None, granule_bytes: int, irrelevant: tuple[int, ...]) -> _Plan:
+    return _plan_of(_Key(kernel, site, access, granule_bytes, irrelevant))
+
+
+def _build(key: _Key) -> _Plan:
+    kernel, site, access = key.kernel, key.site, key.access
+    loops = {loop.index: loop for loop in site.loops if loop.kind != "thread"}
+    threads = {loop.index: _LANE[loop.axis] for loop in site.loops if loop.kind == "thread"}
+    conditions = [c for g in site.guards if g.fraction is None for c in g.conditions]
+    itemsize = access.buffer.dtype.itemsize if access else 1
+    terms = [t for n, t in enumerate(_terms(access.offset)) if n not in key.irrelevant] if access else []
+    affine, lane, pinned = _decompose(terms, loops, set(threads))
+    if itemsize % key.granule_bytes == 0:
+        affine = {}
+    for loop in site.loops:
+        pinned |= loop.extent.free_symbols & loops.keys()
+    slack, unequal, long = _conditions(conditions, loops, pinned, set(threads))
+    pinned |= {s for e in (*slack, *unequal) for s in e.free_symbols if s in loops} - long.keys()
+    dependent = {i for i, loop in loops.items() if loop.extent.free_symbols & loops.keys()}
+    folded = [i for i in loops if i not in pinned and (i in affine or i in long or i in dependent)]
+    outside = [loops[i].extent for i in loops if i not in pinned and i not in folded]
+    lane = lane + sympy.Add(*(affine[i] * i for i in affine if i in pinned or i in long))
+    rename = {i: sympy.Symbol(n, integer=True) for i, n in threads.items()}
+    shape = [*kernel.block_shape(), access.width if access else sympy.Integer(1)]
+    for i in folded:
+        own = i not in long and i not in dependent
+        shape += [affine.get(i, sympy.Integer(0)), loops[i].extent if own else sympy.Integer(1)]
+    expansion = Expansion.of(
+        label(kernel, site),
+        [loops[i] for i in loops if i in pinned],
+        {i: loops[i].extent for i in folded if i in dependent},
+        {i: str(n) for n, i in enumerate(folded)},
+        slack,
+        long,
+        {i: loops[i].extent for i in long},
+        rename,
+    )
+    lane_forms = [(lane * itemsize).xreplace(rename), *(e.xreplace(rename) for e in (*slack, *unequal))]
+    names = free_names(*shape, *lane_forms, *(loops[i].extent for i in (*pinned, *folded))) - {str(i) for i in loops} - set(_LANE)
+    share = sympy.Mul(*(g.fraction for g in site.guards if g.fraction is not None))
+    return _Plan(
+        compile_program(shape), _outer(outside, share), expansion, compile_program(lane_forms), tuple(sorted(names)), itemsize,
+        all(g.fraction is None for g in site.guards),
+    )  # fmt: skip
+
+
+_LANE = ("thread_x", "thread_y", "thread_z")
+
+
+def _outer(extents: list[sympy.Expr], share: sympy.Expr) -> Program:
+    program, fraction = compile_program(extents), float(share)
+
+    def outer(columns: Mapping[str, Any]) -> list[Any]:
+        total: Any = fraction
+        for extent in program(columns):
+            total = total * extent
+        return [total]
+
+    return outer
+
+
+def _decompose(
+    terms: list[sympy.Expr], loops: Mapping[sympy.Symbol, Loop], threads: set[sympy.Symbol]
+) -> tuple[dict[sympy.Symbol, sympy.Expr], sympy.Expr, set[sympy.Symbol]]:
+    """Coefficients of loops that only shift the address, the rest, and the loops the rest needs to know."""
+    affine: dict[sympy.Symbol, sympy.Expr] = {}
+    rest, pinned = sympy.Integer(0), set()
+    for term in terms:
+        used = term.free_symbols & loops.keys()
+        other = next(iter(used)) if len(used) == 1 else None
+        if other is not None and not (term / other).free_symbols & (loops.keys() | threads):
+            affine[other] = affine.get(other, sympy.Integer(0)) + term / other
+            continue
+        rest += term
+        pinned |= used
+    return {i: c for i, c in affine.items() if c != 0}, rest, pinned
+
+
+def _conditions(
+    conditions: list[Condition],
+    loops: Mapping[sympy.Symbol, Loop],
+    pinned: set[sympy.Symbol],
+    threads: set[sympy.Symbol],
+) -> tuple[list[sympy.Expr], list[sympy.Expr], dict[sympy.Symbol, tuple[int, sympy.Expr]]]:
+    """Below-zero forms, non-zero forms, and for some of the former a block loop along which the boundary is enough."""
+    slack: list[sympy.Expr] = []
+    unequal: list[sympy.Expr] = []
+    for condition in conditions:
+        forms = below_zero(condition)
+        if forms is None:
+            unequal.append(expanded(condition[1] - condition[2]))
+        else:
+            slack += [expanded(e) for e in forms]
+    long: dict[sympy.Symbol, tuple[int, sympy.Expr]] = {}
+    for j, e in enumerate(slack):
+        for i in sorted(e.free_symbols & loops.keys() - pinned, key=str):
+            c = e.coeff(i)
+            alone = not any(i in o.free_symbols for o in (*slack[:j], *slack[j + 1 :], *unequal))
+            clean = not (e - c * i).expand().has(i) and not c.free_symbols & (loops.keys() | threads)
+            if loops[i].kind == "block" and alone and clean and c.is_positive and all(j != owner for owner, _ in long.values()):
+                long[i] = (j, c)
+    return slack, unequal, long

@@ -1,0 +1,147 @@
+"""Structural checks of a traced kernel: each error names the kernel, the statement and the access."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy
+
+from costmodel.errors import DescriptionError, UnsupportedError
+from costmodel.ir.types import Access, Barrier, Kernel, Loop, Site, Statement, sites_of
+from costmodel.symbols import free_names, to_text
+
+__all__ = ["finish"]
+
+_LANE_NAMES = {"thread_x", "thread_y", "thread_z"}
+_DEEPEST = 32
+_ORDER = {"block": 0, "thread": 1, "serial": 2}
+
+
+def finish(kernel: Kernel) -> Kernel:
+    """Check a kernel and fill in its sites.
+
+    Raises:
+        DescriptionError: malformed: no statement, loops in an impossible order, unknown names, …
+        UnsupportedError: well formed but not countable.
+    """
+    sites = tuple(sites_of(kernel.body))
+    where = f"kernel {kernel.name}"
+    if not any(isinstance(s.leaf, Statement) for s in sites):
+        raise DescriptionError(f"{where}: it has no statement; expected at least one k.do, k.copy, k.load or k.store")
+    for name in _LANE_NAMES & set(kernel.params):
+        raise DescriptionError(f"{where}: {name!r} is the name of a thread index; rename the size")
+    _check_loops(kernel, where)
+    for buffer in kernel.buffers:
+        for extent in (n for n in buffer.shape if n.is_number and int(n) < 1):
+            raise DescriptionError(f"{where}: buffer {buffer.name!r}: an extent is {extent}; expected at least 1")
+    for what, bound in (("k.launch_bound", kernel.max_threads), ("k.registers_per_thread", kernel.registers)):
+        if bound is not None:
+            _known((bound,), set(kernel.params), f"{where}: {what}")
+    for condition in kernel.requirements:
+        _known(condition[1:], set(kernel.params), f"{where}: k.require")
+    for buffer in kernel.buffers:
+        _known((*buffer.shape, *buffer.strides), set(kernel.params), f"{where}: shape of buffer {buffer.name!r}")
+    for site in sites:
+        _check_site(kernel, site, where)
+    return replace(kernel, sites=sites)
+
+
+def _check_loops(kernel: Kernel, where: str) -> None:
+    seen: set[tuple[str, int]] = set()
+    for loop in kernel.loops():
+        if loop.kind != "serial":
+            if (loop.kind, loop.axis) in seen:
+                raise DescriptionError(f"{where}: k.{loop.kind}s(…) appears twice; a kernel has one grid and one block shape")
+            seen.add((loop.kind, loop.axis))
+        for what, value in (("extent", loop.extent), ("unroll", loop.unroll), ("stages", loop.stages)):
+            if value.is_number and int(value) < 1:
+                raise DescriptionError(f"{where}: loop {loop.index}: {what} is {value}; expected at least 1")
+
+
+def _known(expressions: tuple[sympy.Expr, ...], names: set[str], where: str) -> None:
+    unknown = sorted(free_names(*expressions) - names)
+    if unknown:
+        raise DescriptionError(
+            f"{where}: {', '.join(unknown)} is not defined here; expected only arguments of the description and indices of "
+            f"enclosing loops ({', '.join(sorted(names)) or 'none'})"
+        )
+
+
+def _check_site(kernel: Kernel, site: Site, where: str) -> None:
+    label = "barrier" if isinstance(site.leaf, Barrier) else f"statement {site.leaf.name!r}"
+    here = f"{where}: {label}"
+    _check_order(site, here)
+    if len(site.loops) + len(site.guards) > _DEEPEST:
+        raise DescriptionError(f"{here}: loops and guards nest deeper than {_DEEPEST}")
+    names = set(kernel.params)
+    for loop in site.loops:
+        _check_extent(loop, site, names, here)
+        names.add(str(loop.index))
+    lanes = {str(loop.index) for loop in site.loops if loop.kind == "thread"}
+    for guard in site.guards:
+        for op, left, right in guard.conditions:
+            _known((left, right), names, f"{here}: guard {to_text(left)} {op} {to_text(right)}")
+            if isinstance(site.leaf, Barrier) and free_names(left, right) & lanes:
+                raise DescriptionError(
+                    f"{here}: it stands under a guard on threads, so some threads never arrive; move it out of k.when"
+                )
+    if isinstance(site.leaf, Statement):
+        _check_statement(site.leaf, names, set(kernel.params), here)
+
+
+def _check_order(site: Site, here: str) -> None:
+    kinds = [loop.kind for loop in site.loops]
+    if kinds != sorted(kinds, key=_ORDER.__getitem__):
+        raise DescriptionError(f"{here}: loops nest as {' > '.join(kinds)}; expected blocks, then threads, then serial loops")
+
+
+def _check_extent(loop: Loop, site: Site, names: set[str], here: str) -> None:
+    _known((loop.extent, loop.unroll, loop.stages), names, f"{here}: loop {loop.index}")
+    used = free_names(loop.extent)
+    threads = {str(o.index) for o in site.loops if o.kind == "thread"}
+    outer = {str(o.index) for o in site.loops}
+    if loop.kind != "serial" and used & outer:
+        raise DescriptionError(f"{here}: the extent of {loop.index} depends on a loop index; a grid and a block are rectangular")
+    if used & threads:
+        raise UnsupportedError(
+            f"{here}: the extent of {loop.index} depends on a thread index; loop to the largest extent and put the body under "
+            f"k.when(index < limit): warps run as long as their slowest lane"
+        )
+
+
+def _check_statement(statement: Statement, names: set[str], params: set[str], here: str) -> None:
+    for item in statement.work:
+        _known((item.amount,), params, f"{here}: amount of {item.kind}")
+    for access in (*statement.loads, *statement.stores):
+        _known((*access.index, access.width), names, f"{here}: access {describe(access)}")
+        _known((access.width,), params, f"{here}: width of {describe(access)}")
+        last = access.buffer.strides[-1]
+        if access.width != 1 and last != 1:
+            raise DescriptionError(
+                f"{here}: access {describe(access)}: it is {access.width} wide, but the last stride is {last}, not 1"
+            )
+        for position in (i for i in access.index if i.is_number and int(i) < 0):
+            raise DescriptionError(f"{here}: access {describe(access)}: index {position} is negative; count from the start")
+        if access.width.is_number and int(access.width) < 1:
+            raise DescriptionError(f"{here}: access {describe(access)}: the width is {access.width}; expected at least 1 element")
+    for access in statement.stores:
+        if access.buffer.space == "constant":
+            raise DescriptionError(
+                f"{here}: it stores to {access.buffer.name!r}, which is in constant memory; declare it with k.buffer"
+            )
+        if access.buffer.read_only:
+            raise DescriptionError(f"{here}: it stores to {access.buffer.name!r}, which is declared read_only=True")
+    spaces = [a.buffer.space for a in (*statement.loads, *statement.stores)]
+    if statement.asynchronous and (len(statement.loads), len(statement.stores), spaces) != (1, 1, ["global", "shared"]):
+        raise DescriptionError(
+            f"{here}: asynchronous copies go from one global access to one shared access, got {' and '.join(spaces)}"
+        )
+    if statement.atomic and not statement.stores:
+        raise DescriptionError(f"{here}: atomic without a store; name the accessed element in stores=")
+    if not (spaces or statement.work):
+        raise DescriptionError(f"{here}: it does nothing; give loads=, stores= or work=")
+
+
+def describe(access: Access) -> str:
+    """An access as its author wrote it: `A[kt*KWG + q, m]`."""
+    return f"{access.buffer.name}[{', '.join(to_text(i) for i in access.index)}]"

@@ -1,0 +1,221 @@
+"""Symbols, integer functions, and sums of them.
+
+Sizes are positive integer symbols, loop indices non-negative ones; both are made here, since
+`Symbol("M") != Symbol("M", positive=True)`. Division is integer division through `FloorDiv`,
+`CeilDiv` and `Mod`: sympy's `ceiling(M/B)` becomes float division when compiled and is wrong above 2**53.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import sympy
+
+from costmodel.errors import UnsupportedError
+from costmodel.symbols.points import distinct_values, passing_points
+
+__all__ = [
+    "COMPARISONS",
+    "CeilDiv",
+    "Condition",
+    "Distinct",
+    "FloorDiv",
+    "Maximum",
+    "Minimum",
+    "Mod",
+    "Passing",
+    "exact_quotient",
+    "expanded",
+    "free_names",
+    "index",
+    "is_identifier",
+    "quotient",
+    "size",
+]
+
+Condition = tuple[str, sympy.Expr, sympy.Expr]
+"""A comparison `(operator, left, right)` with operator one of `< <= > >= == !=`."""
+
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+}
+
+
+def is_identifier(name: str) -> bool:
+    """Tell whether `name` can name a size, a buffer or a loop."""
+    return name.isidentifier() and not keyword.iskeyword(name)
+
+
+@cache
+def size(name: str) -> sympy.Symbol:
+    """The positive integer symbol of a size or tunable."""
+    return sympy.Symbol(name, integer=True, positive=True)
+
+
+@cache
+def index(name: str) -> sympy.Symbol:
+    """The non-negative integer symbol of a loop index."""
+    return sympy.Symbol(name, integer=True, nonnegative=True)
+
+
+def exact_quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:
+    """`a / b` where `b` divides every term of `a`, else None."""
+    if expanded_terms(a) > MOST_TERMS:
+        return None
+    terms = sympy.Add.make_args(sympy.expand(a))
+    out = [t / b for t in terms]
+    if all(
+        q.as_coeff_Mul()[0].is_Integer and not any(f.is_Pow and f.exp.is_negative for f in sympy.Mul.make_args(q)) for q in out
+    ):
+        return sympy.Add(*out)
+    return None
+
+
+MOST_TERMS = 4096
+"""Expressions that would expand to more terms are left alone, or refused."""
+
+
+def expanded_terms(e: sympy.Expr) -> int:
+    """Upper bound for the number of terms after expansion."""
+    if e.is_Add:
+        return sum(expanded_terms(a) for a in e.args)
+    if e.is_Mul:
+        return math.prod(expanded_terms(a) for a in e.args)
+    if e.is_Pow and e.exp.is_Integer and int(e.exp) > 1:
+        return int(min(expanded_terms(e.base), MOST_TERMS + 1) ** min(int(e.exp), 64))
+    return 1
+
+
+def expanded(e: sympy.Expr) -> sympy.Expr:
+    """The expression as a sum of products.
+
+    Raises:
+        UnsupportedError: it would have more than `MOST_TERMS` terms.
+    """
+    if expanded_terms(e) > MOST_TERMS:
+        raise UnsupportedError(f"an index or extent expands to more than {MOST_TERMS} terms; simplify it: {str(e)[:80]}…")
+    return sympy.expand(e)
+
+
+class _IntegerFunction(sympy.Function):
+    is_integer = True
+    is_real = True
+
+    def _eval_is_integer(self) -> bool:
+        return True
+
+
+class FloorDiv(_IntegerFunction):
+    """`a // b` on integers, `b > 0`."""
+
+    nargs = (2,)
+
+    @classmethod
+    def eval(cls, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:  # noqa: D102 - a hook of sympy's
+        if a.is_Integer and b.is_Integer:
+            return sympy.Integer(int(a) // int(b))
+        if b == 1 or a == 0:
+            return a
+        return exact_quotient(a, b)
+
+
+class CeilDiv(_IntegerFunction):
+    """`-(-a // b)` on integers, `b > 0`."""
+
+    nargs = (2,)
+
+    @classmethod
+    def eval(cls, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:  # noqa: D102 - a hook of sympy's
+        if a.is_Integer and b.is_Integer:
+            return sympy.Integer(-(-int(a) // int(b)))
+        if b == 1 or a == 0:
+            return a
+        return exact_quotient(a, b)
+
+
+class Mod(_IntegerFunction):
+    """`a % b` on integers, `b > 0`."""
+
+    nargs = (2,)
+
+    @classmethod
+    def eval(cls, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:  # noqa: D102 - a hook of sympy's
+        if a.is_Integer and b.is_Integer:
+            return sympy.Integer(int(a) % int(b))
+        if b == 1 or exact_quotient(a, b) is not None:
+            return sympy.Integer(0)
+        return None
+
+
+class Minimum(_IntegerFunction):
+    """The smaller of two integers."""
+
+    nargs = (2,)
+
+    @classmethod
+    def eval(cls, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:  # noqa: D102 - a hook of sympy's
+        if a == b:
+            return a
+        return sympy.Integer(min(int(a), int(b))) if a.is_Integer and b.is_Integer else None
+
+
+class Maximum(_IntegerFunction):
+    """The larger of two integers."""
+
+    nargs = (2,)
+
+    @classmethod
+    def eval(cls, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:  # noqa: D102 - a hook of sympy's
+        if a == b:
+            return a
+        return sympy.Integer(max(int(a), int(b))) if a.is_Integer and b.is_Integer else None
+
+
+class Distinct(_IntegerFunction):
+    """Distinct values of `Σ cₖ·iₖ`, `0 ≤ iₖ < nₖ`: arguments `c₁, n₁, c₂, n₂, …` (an upper bound where not exact).
+
+    See `distinct_values` for the rule.
+    """
+
+    @classmethod
+    def eval(cls, *args: sympy.Expr) -> sympy.Expr | None:  # noqa: D102 - a hook of sympy's
+        if len(args) == 2 and args[0] != 0 and (args[0].is_Integer or args[0].is_positive):
+            return args[1]
+        if args and all(a.is_Integer for a in args):
+            return sympy.Integer(int(distinct_values([int(a) for a in args[::2]], [int(a) for a in args[1::2]])[0]))
+        return None
+
+
+class Passing(_IntegerFunction):
+    """Points of a box `0 ≤ iₖ < nₖ` with `Σₖ cⱼₖ·iₖ + bⱼ < 0` for every j.
+
+    Arguments: the number of loops K, the K extents, then for each condition `bⱼ, cⱼ₁, …, cⱼK`.
+    """
+
+    @classmethod
+    def eval(cls, *args: sympy.Expr) -> sympy.Expr | None:  # noqa: D102 - a hook of sympy's
+        if args and all(a.is_Integer for a in args):
+            return sympy.Integer(int(passing_points(*(int(a) for a in args))))
+        return None
+
+
+def quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
+    """`a / b` where the caller knows that it is an integer.
+
+    A sum stays whole, since its terms need not be divisible one by one.
+    """
+    return FloorDiv(a, b) if a.is_Add else a / b
+
+
+def free_names(*expressions: sympy.Expr) -> frozenset[str]:
+    """Names of all symbols in the expressions."""
+    return frozenset(str(s) for e in expressions for s in e.free_symbols)
