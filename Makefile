@@ -3,7 +3,8 @@
 #   make test   sets up .venv and runs every check and test
 # The others:   make lint · format · bench · soak · clean
 
-DEMO ?= rank gemm --device H100 --set M=4096 --set N=4096 --set K=4096
+SIZES := --set M=4096 --set N=4096 --set K=4096
+TILE := --set BM=128 --set BN=128 --set BK=16 --set TM=8 --set TN=8
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,8 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c c
 .PHONY: demo test lint format bench soak clean
 
 demo: $(VENV)/.core
-	@$(BIN)/costmodel $(DEMO)
+	@$(BIN)/costmodel estimate gemm --device H100 $(SIZES) $(TILE)
+	@$(BIN)/costmodel rank gemm --device H100 $(SIZES)
 
 test: lint
 	@$(BIN)/python -m pytest -n 2 -q

@@ -311,8 +311,11 @@ class _Writer:
             value = value * self.size(weight) + other.value
             low, high = low * weight + other.low, high * weight + other.high
         op = self.pick(["<", "<", "<", "<=", ">=", ">", "==", "!="])
-        edge = {"<": 1, ">": -1}.get(op, 0)  # some value passes
-        limit = self.size(self.number(max(0, low + edge), max(0, high + edge)))
+        first = {"<": 1, ">": -1}.get(op, 0)  # from here to `last` some value passes
+        last = first + (1 if op == ">=" and self.chance(8) else 0)
+        if self.chance(8):
+            first -= 1
+        limit = self.size(self.number(max(0, low + first), max(0, high + last)))
         compare: dict[str, Callable[[], Any]] = {
             "<": lambda: value < limit,
             "<=": lambda: value <= limit,

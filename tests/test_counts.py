@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from costmodel import kernel
 from costmodel.charges import bank_wavefronts, coalesce
 from costmodel.counts import Flow, executions, traffic, warp_requests, work
-from costmodel.errors import UnsupportedError
-from costmodel.ir import Access, Kernel, Site
+from costmodel.dtypes import f32
+from costmodel.errors import SizeError, UnsupportedError
+from costmodel.ir import Access, Kernel, Site, ceil_div, minimum
 from costmodel.symbols import FloorDiv, Maximum, Minimum, Mod, compile_program
 from tests.oracle import AccessCounts, Counts, Machine, count
 from tests.strategies import Case, kernels, other_sizes
@@ -233,3 +236,126 @@ def test_the_gemm_equals_the_walk(tiles, flags):
     _check_warps(case, counts, Machine(), tally)
     assert tally["exact flows"] == tally["flows"]
     assert counts.work["fma", "f32"] == _TILES[tiles]["M"] * _TILES[tiles]["N"] * (_TILES[tiles]["K"] + 1)
+
+
+# --- made by hand -----------------------------------------------------------------------------------------------
+
+
+@kernel
+def scaled(k, *, N, B):
+    x, y = k.buffer("x", (N,), f32), k.buffer("y", (N,), f32)
+    with k.blocks(ceil_div(N, B)) as b, k.threads(B) as t, k.when(b * B + t < N):
+        k.do("scale", loads=x[b * B + t], stores=y[b * B + t], work=k.fma(f32))
+
+
+def test_a_guard_on_the_index_itself_is_counted_exactly():
+    bound = traffic(scaled.trace()).bind(N=1000, B=128)
+    dram = bound.where(buffer="x", source="dram")
+    assert [(f.footprint_bytes, f.requested_bytes, f.exact) for f in dram] == [(4 * 1000, 4 * 1000, True)]
+    (l1,) = bound.where(buffer="x", source="l1")
+    assert l1.footprint_bytes >= 4 * 1000
+    assert not l1.exact or l1.footprint_bytes == 4 * 1000  # the last block is smaller than the others
+
+
+def test_other_guards_do_not_spoil_an_access_they_do_not_move():
+    @kernel
+    def apart(k, *, N):
+        x = k.buffer("x", (N,), f32)
+        with k.blocks(2), k.threads(N) as t, k.serial(6, "i") as i, k.when(i >= 2):
+            k.load(x[t])
+
+    for flow in traffic(apart.trace()).bind(N=32):
+        assert flow.exact
+        assert flow.executions == 2 * 32 * 4
+        assert flow.footprint_bytes == 4 * 32 * (1 if flow.source == "dram" else 2)
+
+
+def test_a_stated_fraction_multiplies():
+    @kernel
+    def sparse(k, *, N):
+        x = k.buffer("x", (N,), f32)
+        with k.threads(N) as t, k.when(fraction=0.25):
+            k.do("some", loads=x[t], work=k.add(f32, 2))
+
+    kern = sparse.trace()
+    (site,) = kern.statements()
+    assert compile_program([executions(kern, site)])({"N": 64}) == [16]
+    assert compile_program(work(kern).values())({"N": 64}) == [32]
+    for flow in traffic(kern).bind(N=64):
+        assert (flow.requested_bytes, flow.exact) == (4 * 16, False)
+        assert flow.footprint_bytes >= 4 * 16
+    assert not warp_requests(kern, site, None, {"N": 64}).exact
+
+
+@contextmanager
+def _both(outer: Any, inner: Any) -> Iterator[None]:
+    with outer, inner:
+        yield
+
+
+ODD_GUARDS: dict[str, Callable[..., Any]] = {
+    "remainder": lambda k, b, t, n: k.when(t % 3 < 2),
+    "quotient": lambda k, b, t, n: k.when(t // 3 < 4),
+    "both": lambda k, b, t, n: k.when(t % 3 < 2, t // 3 < n),
+    "quotient beside itself": lambda k, b, t, n: k.when(t // 8 < 2, t != 3),
+    "product": lambda k, b, t, n: k.when(b * t < n),
+    "minimum": lambda k, b, t, n: k.when(minimum(b, t) < 3),
+    "extent": lambda k, b, t, n: k.serial(b // 2 + 1),
+    "remainder as extent": lambda k, b, t, n: k.serial(b % 3 + 1),
+    "extent beside a guard": lambda k, b, t, n: _both(k.serial(b // 2 + 1), k.when(b < 3)),
+    "nothing passes": lambda k, b, t, n: k.when(t >= 40),
+    "nothing passes anywhere": lambda k, b, t, n: k.when(b * 40 + t >= 200),
+    "sizes": lambda k, b, t, n: k.when(n < 3),
+}
+
+
+def _refusal(kernel: Kernel) -> str | None:
+    try:
+        executions(kernel, kernel.sites[0])
+    except UnsupportedError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("name", ODD_GUARDS)
+def test_odd_guards_are_counted_right_or_refused_by_name(name):
+    @kernel(name="odd")
+    def described(k, *, N):
+        x = k.buffer("x", (64, 64), f32)
+        with k.blocks(5) as b, k.threads(40) as t, ODD_GUARDS[name](k, b, t, N):
+            k.load(x[b, t], name="load")
+
+    case = Case(described.trace(), {"N": 7})
+    refusal = _refusal(case.kernel)
+    if refusal is None:
+        _check_executions(case.kernel, case.sizes, count(case.kernel, case.sizes))
+        _check_traffic(case.kernel, case.sizes, count(case.kernel, case.sizes), Counter())
+    else:
+        assert "kernel odd: statement 'load'" in refusal
+        assert name not in ("nothing passes", "nothing passes anywhere", "sizes")
+        with pytest.raises(UnsupportedError):
+            traffic(case.kernel)
+    _check_warps(case, count(case.kernel, case.sizes), Machine(), Counter())  # enumerates, so anything goes
+
+
+def test_the_table_of_flows():
+    table = traffic(scaled.trace())
+    assert {(f.source, f.target) for f in table.where(buffer="y")} == {("register", "l1"), ("l1", "l2"), ("l2", "dram")}
+    assert list(table.by("buffer")) == ["x", "y"]
+    assert sum(len(list(part)) for part in table.by("source").values()) == len(list(table)) == 6
+    assert all(f.exact is None for f in table)
+    bound = table.bind(N=1000, B=128)
+    assert bound.where(source="l1", target="register").total() == 4 * 1000
+    assert bound.where(target="dram").total("footprint_bytes") == 4 * 1000
+    assert "dram → l2" in str(bound)
+    assert "4,000" in str(bound)
+    assert "<table>" in bound._repr_html_()
+    assert "<table>" in table._repr_html_()
+    with pytest.raises(KeyError, match="expected one of statement, access"):
+        table.where(sauce="l1")
+    with pytest.raises(KeyError, match=r"'l3'.*there are: .*dram"):
+        table.where(source="l3")
+    with pytest.raises(KeyError, match="expected one of executions"):
+        table.total("bytes")
+    with pytest.raises(SizeError, match="B"):
+        table.bind(N=1000)

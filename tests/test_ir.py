@@ -164,13 +164,14 @@ def test_a_stated_fraction_is_exact():
     assert outer.conditions == ()
 
 
-def test_nothing_that_the_users_function_raises_is_swallowed():
+def test_what_the_users_function_raises_says_where():
     def body(k, x, N):
         with k.threads(N), k.serial(2):
             raise RuntimeError("mine")
 
-    with pytest.raises(RuntimeError, match="mine"):
+    with pytest.raises(DescriptionError, match=r"test_ir\.py:\d+: RuntimeError: mine") as caught:
         _trace(body)
+    assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 # --- errors: structure (ir/checks.py) ------------------------------------------------------------------------
@@ -575,7 +576,7 @@ def test_siblings_of_one_name_are_two_nodes():
 
 
 @pytest.mark.soak
-@given(kernels())
+@given(kernels(small=True))
 def test_generated_kernels_survive_json_and_graph(case: Case):
     text = to_json(case.kernel)
     again = from_json(text)

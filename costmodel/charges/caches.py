@@ -112,8 +112,8 @@ def sector_inflation(strides: Sequence[Any], extents: Sequence[Any], itemsize: i
         itemsize: bytes of an element.
         sector_bytes: bytes of a sector.
     """
-    if not strides:
-        return np.asarray(max(sector_bytes / itemsize, 1.0))
+    if all(isinstance(x, int) for x in (*strides, *extents)):
+        return np.asarray(_inflation_of_ints(sorted(zip(map(abs, strides), extents, strict=True)), itemsize, sector_bytes))
     c = np.abs(np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in strides)))).astype(np.int64)
     n = np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in extents))).astype(np.int64)
     c, n = np.broadcast_arrays(c, n)
@@ -128,3 +128,20 @@ def sector_inflation(strides: Sequence[Any], extents: Sequence[Any], itemsize: i
     elements, _ = distinct_values(list(c), list(np.where(joined, n, 1)))
     inflated: Floats = -(-span // sector_bytes) * sector_bytes / (elements * itemsize)
     return np.clip(inflated, 1.0, max(sector_bytes / itemsize, 1.0))
+
+
+def _inflation_of_ints(pairs: list[tuple[int, int]], itemsize: int, sector_bytes: int) -> float:
+    """`sector_inflation` of one configuration: most estimates are of one."""
+    moving = [(c, n) for c, n in pairs if c and n > 1]
+    if len(moving) == 1:
+        ((c, n),) = moving
+        run = itemsize * (c * (n - 1) + 1) if c * itemsize < sector_bytes + itemsize else sector_bytes * n
+        return float(max(-(-run // sector_bytes) * sector_bytes / (n * itemsize), 1.0))
+    span, joined = itemsize, []
+    for c, n in pairs:
+        if c > 0 and n > 1 and c * itemsize < span + sector_bytes:
+            span += c * itemsize * (n - 1)
+            joined.append((c, n))
+    elements, _ = distinct_values([c for c, _ in joined], [n for _, n in joined])
+    inflated = -(-span // sector_bytes) * sector_bytes / (elements * itemsize)
+    return float(min(max(inflated, 1.0), max(sector_bytes / itemsize, 1.0)))

@@ -20,10 +20,10 @@ from costmodel.cli import show
 from costmodel.cli.inputs import settings, table_of, tables
 from costmodel.cost import estimate, find_description, rank
 from costmodel.device import device_names, find_device
-from costmodel.errors import CostModelError
+from costmodel.errors import CostModelError, DataError
 from costmodel.report import as_dict, breakdown, jsonable
 from costmodel.report.text import plain
-from costmodel.validate import Report, load, validate
+from costmodel.validate import Measured, Report, load, validate
 
 __all__ = ["app", "main"]
 
@@ -38,9 +38,10 @@ app = typer.Typer(
 Target = Annotated[str, typer.Argument(help="file.py:function, or the name of a description that comes with the package.")]
 DeviceOption = Annotated[str, typer.Option("--device", "-d", help="Name, alias or profile file of a GPU.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="K=V", help="Value of an argument; repeat for each.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
 _Usage: type[BaseException] = typer.BadParameter.__mro__[1]
 """Mistakes in the options; Typer has its own copy of this class in some versions and click's in others."""
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -131,7 +132,9 @@ def validate_command(
     query: Annotated[str | None, typer.Option(help="Choose rows: a pandas query such as 'SA == 1 and M > 1024'.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Correlate predicted with measured times, for each kernel and GPU in the files.
+    """Compare predicted with measured times.
+
+    One report for each kernel and GPU in the files.
 
     Example: costmodel validate measurements.parquet --query "SA == 1"
     """
@@ -140,8 +143,24 @@ def validate_command(
         find_description(kernel)
     reports: list[Report] = []
     for measured in tables(files, load):
-        reports.append(validate(measured, kernel, chosen, query))
+        if query and not _asked(measured, query):
+            continue
+        try:
+            reports.append(validate(measured, kernel, chosen, query))
+        except CostModelError as error:
+            named = str(error).startswith(measured.file)
+            raise error if named else type(error)(f"{measured.file}: {measured.kernel} on {measured.gpu}: {error}") from None
+    if not reports:
+        raise DataError(f"{', '.join(files)}: no measured row is left; check status and --query")
     _print([show.report_values(r) for r in reports], show.reports(reports), as_json)
+
+
+def _asked(measured: Measured, query: str) -> bool:
+    """Whether a query leaves rows of this kernel and GPU; of a query that fails, `validate` says why."""
+    try:
+        return not measured.rows.query(query).empty
+    except Exception:  # pandas raises whatever its parser met
+        return True
 
 
 def _print(values: Any, shown: Any, as_json: bool) -> None:

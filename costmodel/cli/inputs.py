@@ -6,7 +6,7 @@ import difflib
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,8 @@ __all__ = ["MOST_CONFIGURATIONS", "settings", "table_of", "tables"]
 MOST_CONFIGURATIONS = 20_000_000
 """Larger spaces are refused: their table would not fit into memory."""
 
+_SHOWN = 40
+
 Item = TypeVar("Item")
 
 
@@ -38,21 +40,19 @@ def settings(given: list[str] | None, description: Description) -> dict[str, Any
         name, sign, text = item.partition("=")
         name = name.strip()
         if not sign or not name or not text.strip():
-            raise SizeError(f"--set {item}: expected K=V, such as --set {description.arguments[0]}=1024")
-        _known(name, description, f"--set {item}")
+            raise SizeError(f"--set {item}: expected K=V, such as --set {next(iter(description.arguments), 'N')}=1024")
+        if name not in description.arguments:
+            raise SizeError(_unknown(name, description, f"--set {item}"))
         if name in found:
             raise SizeError(f"--set {item}: {name} is {found[name]} already; give it once, or a list of values in a --space file")
         found[name] = _value(name, text.strip(), description)
     return found
 
 
-def _known(name: str, description: Description, where: str) -> None:
-    if name not in description.arguments:
-        near = difflib.get_close_matches(name, description.arguments, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise SizeError(
-            f"{where}: {description.name} has no argument {name!r}{hint}; arguments: {', '.join(description.arguments)}"
-        )
+def _unknown(name: str, description: Description, where: str) -> str:
+    near = difflib.get_close_matches(name, description.arguments, 1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"{where}: {description.name} has no argument {name!r}{hint}; arguments: {', '.join(description.arguments) or 'none'}"
 
 
 def _value(name: str, text: str, description: Description) -> Any:
@@ -64,7 +64,8 @@ def _value(name: str, text: str, description: Description) -> Any:
     except ValueError:
         if name in description.static:
             return text
-        raise SizeError(f"--set {name}={text}: expected a whole number") from None
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        raise SizeError(f"--set {name}={shown}: expected a whole number") from None
 
 
 def table_of(description: Description, space: Path | None, fixed: dict[str, Any]) -> pd.DataFrame:
@@ -84,7 +85,7 @@ def table_of(description: Description, space: Path | None, fixed: dict[str, Any]
     where = "its SPACE" if space is None else str(space)
     for name in values:
         if name not in description.arguments:
-            _unknown(name, description, where)
+            raise DataError(_unknown(name, description, where))
     lists = {n: v if isinstance(v, list) else [v] for n, v in (values | fixed).items()}
     for name in description.arguments:
         if name not in lists and name not in description.defaults:
@@ -101,19 +102,16 @@ def table_of(description: Description, space: Path | None, fixed: dict[str, Any]
     return pd.DataFrame(list(itertools.product(*lists.values())), columns=list(lists))
 
 
-def _unknown(name: str, description: Description, where: str) -> None:
-    near = difflib.get_close_matches(name, description.arguments, 1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise DataError(f"{where}: {description.name} has no argument {name!r}{hint}; arguments: {', '.join(description.arguments)}")
-
-
 def _read_table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
     try:
-        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except Exception as error:  # pandas and pyarrow raise whatever their parsers met
-        raise DataError(f"{path}: cannot be read as a table: {error}") from None
+        raise DataError(f"{path}: cannot be read as a table: {' '.join(str(error).split())}") from None
+    if table.empty:
+        raise DataError(f"{path}: no rows; expected at least one configuration")
+    return table
 
 
 def _read_space(path: Path) -> dict[str, Any]:
@@ -122,12 +120,37 @@ def _read_space(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     try:
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        values = json.loads(text, object_pairs_hook=_mapping) if path.suffix == ".json" else yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DataError(f"{path}: line {line}: {error.problem}") from None
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or not values:
         raise DataError(f"{path}: expected a mapping from arguments to a value or a list of values, got {type(values).__name__}")
     return {str(n): v for n, v in values.items()}
+
+
+def _mapping(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The pairs of a mapping, none of which may hide another."""
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key!r} is given twice")
+        found[key] = value
+    return found
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is given twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Refuse to let the last one win."""
+        keys = [key.value for key, _ in node.value]
+        for n, key in enumerate(keys):
+            if key in keys[:n]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.value[n][0].start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def tables(files: Iterable[str], load: Callable[[str], Iterable[Item]]) -> Iterator[Item]:
@@ -136,8 +159,9 @@ def tables(files: Iterable[str], load: Callable[[str], Iterable[Item]]) -> Itera
     console = Console(stderr=True)
     if not console.is_terminal:
         for n, name in enumerate(names):
+            found = load(name)
             print(f"{n + 1}/{len(names)} {name}", file=sys.stderr)
-            yield from load(name)
+            yield from found
         return
     with Progress(console=console, transient=True) as progress:
         for name in progress.track(names, description="validating"):

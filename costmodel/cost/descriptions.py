@@ -73,7 +73,7 @@ def find_description(target: str) -> Description:
     mapping = dataset_mapping(target)
     if mapping is not None:
         return mapping.description
-    near = difflib.get_close_matches(target, known, 3)
+    near = difflib.get_close_matches(target.casefold(), known, 3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise DescriptionError(f"no description {target!r}; {hint}known: {', '.join(sorted(known))}; or give file.py:function")
 
@@ -127,7 +127,7 @@ def _load(path: Path) -> ModuleType:
     except DescriptionError:
         del sys.modules[name]
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise DescriptionError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
     return module

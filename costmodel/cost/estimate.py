@@ -146,7 +146,7 @@ def _terms(device: Device, c: Charged) -> tuple[Term, ...]:
 
 def _note(term: str, c: Charged, device: Device) -> str:
     if term == "dram":
-        return f"{device.dram.achievable_fraction:.0%} of the datasheet rate can be reached"
+        return f"{device.dram.achievable_fraction * 100:.0f} % of the datasheet rate can be reached"
     if term == "l1":
         return _ratio(c, "global", "sectors", "sectors per request")
     if term == "shared":
@@ -154,7 +154,8 @@ def _note(term: str, c: Charged, device: Device) -> str:
     if term == "spills":
         return f"{_one(c.spilled):.0f} registers of a thread do not fit"
     if term == "latency":
-        return f"{int(c.residency.warps_per_sm[0])} warps per SM hide it"
+        held = int(c.residency.warps_per_sm[0])
+        return f"{held} warps per SM hide it" if held > 1 else "one warp per SM: nothing hides it"
     return ""
 
 

@@ -17,7 +17,7 @@ from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
 from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, estimate_registers, register_cap
-from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, remembered
+from costmodel.cost.memory import AccessTotals, access_totals, fill_caches
 from costmodel.cost.plan import Plan
 from costmodel.counts import warp_requests
 from costmodel.device import Device, achievable_dram_bytes_per_s
@@ -62,8 +62,8 @@ def evaluate(plan: Plan, device: Device, columns: Mapping[str, Any], rows: int, 
     used, spilled = _registers(plan, device, v, f, rows, registers)
     held = residency(threads, used, shared_bytes, blocks, device)
     warps = f_(blocks) * held.warps_per_block
-    memory = remembered(device)
-    accesses = [access_totals(plan, a, device, columns, f, rows, memory) for a in plan.accesses]
+    single = not any(np.ndim(c) for c in columns.values())
+    accesses = [access_totals(plan, a, device, columns, f, rows, single) for a in plan.accesses]
     fill_caches(plan, device, columns, v, f, held, shared_bytes, blocks, accesses)
     return _charge(plan, device, columns, f, threads, blocks, shared_bytes, used, spilled, held, warps, accesses, rows)
 
@@ -111,15 +111,14 @@ def _charge(
     t, lanes, hz, sms = device.throughput, device.limits.warp_size, device.clock.sustained_hz, device.sm_count
     parts: dict[str, dict[str, Floats]] = {}
     amounts: dict[str, tuple[Floats, str, float]] = {}
-    instructions = np.zeros(rows)
-    flops = np.zeros(rows)
+    zero = np.zeros(rows)
+    instructions, flops = zero, zero
     missing: list[str] = []
 
     def add(unit: str, term: str, cycles: Any, amount: Any, measure: str, rate: float) -> None:
         part = parts.setdefault(unit, {})
-        part[term] = part.get(term, 0.0) + np.broadcast_to(np.asarray(cycles, np.float64), (rows,))
-        before = amounts[term][0] if term in amounts else 0.0
-        amounts[term] = (before + np.broadcast_to(np.asarray(amount, np.float64), (rows,)), measure, rate)
+        part[term] = part[term] + cycles if term in part else zero + cycles
+        amounts[term] = (amounts[term][0] + amount if term in amounts else zero + amount, measure, rate)
 
     for s in plan.statements:
         issued = _warp_executions(plan, s.site, s.executions, f, columns, warps, threads, blocks, lanes)

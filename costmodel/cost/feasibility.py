@@ -105,7 +105,9 @@ def _plainly_fine(plan: Plan, device: Device | None, columns: Mapping[str, Any])
 def _limits(plan: Plan, device: Device, v: list[Any], mark: Callable[..., None]) -> None:
     checks, limits = plan.checks, device.limits
     threads = math.prod(v[h].astype(np.float64) for h in checks.block)
-    mark(threads > limits.threads_per_block, "{n:.0f} threads per block, at most {most}", n=threads, most=limits.threads_per_block)
+    mark(
+        threads > limits.threads_per_block, "{n:.0f} threads per block, at most {most}", n=threads, most=limits.threads_per_block
+    )
     if device.vendor.lower() == "nvidia":
         for handle, most, what in (
             (checks.block[2], _BLOCK_Z, "threads along z"),

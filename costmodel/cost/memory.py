@@ -20,7 +20,7 @@ from costmodel.counts import warp_requests
 from costmodel.device import Device
 from costmodel.ir import Statement
 
-__all__ = ["AccessTotals", "access_totals", "fill_caches", "remembered"]
+__all__ = ["AccessTotals", "access_totals", "fill_caches"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -53,11 +53,21 @@ class AccessTotals:
 
 
 def access_totals(
-    plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], f: list[Any], rows: int, memory: _Memory
+    plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], f: list[Any], rows: int, single: bool
 ) -> AccessTotals:
-    """Enumerate one access; bytes from caches are filled in later, when all accesses are known."""
+    """Enumerate one access; bytes from caches are filled in later, when all accesses are known.
+
+    Args:
+        plan: of the kernel.
+        a: the access.
+        device: the GPU.
+        columns: sizes.
+        f: the plan's formulas in float64.
+        rows: number of configurations.
+        single: whether every size is one number; such configurations are remembered.
+    """
     requested = np.broadcast_to(f[a.requested], (rows,))
-    totals = _requests(plan, a, device, columns, memory)
+    totals = _requests(plan, a, device, columns) if single else _enumerated(plan, a, device, columns)
     return AccessTotals(a, totals[0], totals[1], requested, totals[2], totals[3], totals[4])
 
 
@@ -67,7 +77,7 @@ _REMEMBERED: OrderedDict[Device, _Memory] = OrderedDict()
 _MOST_DEVICES, _MOST_REMEMBERED = 64, 16_384
 
 
-def remembered(device: Device) -> _Memory:
+def _memory(device: Device) -> _Memory:
     """What was enumerated for single configurations on this device."""
     if device not in _REMEMBERED:
         _REMEMBERED[device] = OrderedDict()
@@ -76,10 +86,9 @@ def remembered(device: Device) -> _Memory:
     return _REMEMBERED[device]
 
 
-def _requests(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], memory: _Memory) -> _Totals:
-    """Requests, path cycles, sectors, lines, wavefronts; single configurations are remembered."""
-    if any(np.ndim(columns[n]) for n in a.names):
-        return _enumerated(plan, a, device, columns)
+def _requests(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any]) -> _Totals:
+    """Requests, path cycles, sectors, lines, wavefronts of one configuration, remembered."""
+    memory = _memory(device)
     key = (id(a), *(columns[n] for n in a.names))
     known = memory.get(key)
     if known is not None and known[0] is a:

@@ -74,6 +74,8 @@ def checked_registers(registers: int | None, kernel: str, device: Device) -> int
     return int(registers)
 
 
+_ROWS_AT_ONCE = 16_384
+"""Rows priced together: all lanes of all their warps are in memory at once."""
 _PLANS: dict[int, tuple[Kernel, Plan]] = {}
 
 
@@ -117,9 +119,15 @@ class Scorer:
         rows = len(frame)
         columns = {n: _column(frame, n, self.kernel) for n in _arguments(self.kernel)}
         result = _empty(frame)
+        if not rows:
+            return result
         for statics, which in _groups(self.kernel, columns, rows):
             kernel = self.kernel.trace(**statics) if isinstance(self.kernel, Description) else self.kernel
-            self._fill(result, plan_for(kernel), {n: columns[n] for n in kernel.params}, which)
+            needed = {n: columns[n] for n in kernel.params}
+            plan = plan_for(kernel)
+            result.same[which] = _identities(plan, {n: c[which] for n, c in needed.items()}) + result.same.max() + 1
+            for start in range(0, which.size, _ROWS_AT_ONCE):
+                self._fill(result, plan, needed, which[start : start + _ROWS_AT_ONCE])
         return result
 
     def _fill(self, result: Scores, plan: Plan, columns: Mapping[str, Any], which: npt.NDArray[np.int64]) -> None:
@@ -137,7 +145,6 @@ class Scorer:
         result.seconds[rows] = np.where(over == "", charged.seconds, np.inf)
         names = np.array([*charged.units], dtype=object)
         result.bound[rows] = names[np.stack(list(charged.overlap.unit_shares)).argmax(axis=0)]
-        result.same[rows] = _identities(plan, kept, good.size) + result.same.max() + 1
         result.bytes[rows] = weighted_bytes_seconds(charged, self.device)
         result.unweighted_bytes[rows] = requested_bytes(charged)
         result.roofline_s[rows] = roofline_seconds(charged, self.device)
@@ -271,10 +278,11 @@ def _narrow(column: npt.NDArray[np.int64]) -> Any:
     return int(column[0]) if column.size and (column == column[0]).all() else column
 
 
-def _identities(plan: Plan, columns: Mapping[str, Any], rows: int) -> npt.NDArray[np.int64]:
-    code = np.zeros(rows, np.int64)
+def _identities(plan: Plan, columns: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Numbers from 0 that are equal where all sizes are equal on which the kernel depends."""
+    code: npt.NDArray[np.int64] = np.zeros(len(next(iter(columns.values()), ())), np.int64)
     for name in sorted(plan.names):
-        if np.ndim(columns[name]):
+        if (columns[name] != columns[name][:1]).any():
             values, part = np.unique(columns[name], return_inverse=True)
             code = np.unique(code * values.size + part, return_inverse=True)[1]
     return code

@@ -152,16 +152,30 @@ def _at(value: Any, row: Ints) -> Any:
 
 def _lanes(cases: Cases, dx: Any, dy: Any, dz: Any, warp_size: int) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_], Ints]:
     """Thread coordinates [n, lanes] of every warp of every case, the mask of real threads, and the case of each."""
-    x, y, z = (_at(d, cases.row) for d in (dx, dy, dz))
-    threads = np.broadcast_to(np.asarray(x * y * z, np.int64), cases.row.shape)
+    shapes, of_row = _block_shapes(dx, dy, dz)
+    threads = shapes.prod(axis=1)
     warps = -(-threads // warp_size)
-    of_case = np.repeat(np.arange(cases.row.size), warps)
-    first = np.cumsum(warps) - warps
-    warp = np.arange(of_case.size) - first[of_case]
-    tid = warp[:, None] * warp_size + np.arange(warp_size)
-    x, y = (_at(d, of_case)[:, None] if np.ndim(d) else d for d in (x, y))
-    rest = tid // x
-    return tid % x, rest % y, rest // y, tid < threads[of_case][:, None], of_case
+    most = int(warps.max(initial=1))
+    tid = np.arange(most * warp_size)
+    rest = tid // shapes[:, :1]
+    coordinates = (tid % shapes[:, :1], rest % shapes[:, 1:2], rest // shapes[:, 1:2])
+    tx, ty, tz, inside = (a.reshape(-1, warp_size) for a in (*coordinates, tid < threads[:, None]))
+    shape = of_row[cases.row] if of_row.size > 1 else np.zeros(cases.row.size, np.int64)
+    count = warps[shape]
+    of_case = np.repeat(np.arange(shape.size), count)
+    warp = np.arange(of_case.size) - (np.cumsum(count) - count)[of_case]
+    source = shape[of_case] * most + warp
+    return tx[source], ty[source], tz[source], inside[source], of_case
+
+
+def _block_shapes(dx: Any, dy: Any, dz: Any) -> tuple[Ints, Ints]:
+    """[s, 3] distinct block shapes, and which each distinct configuration has."""
+    shapes = np.stack(np.broadcast_arrays(*(np.atleast_1d(np.asarray(d, np.int64)) for d in (dx, dy, dz))), axis=1)
+    if len(shapes) == 1:
+        return shapes, np.zeros(1, np.int64)
+    code = (shapes[:, 0] * (shapes[:, 1].max() + 1) + shapes[:, 1]) * (shapes[:, 2].max() + 1) + shapes[:, 2]
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    return shapes[first], inverse
 
 
 def _split(address: Ints, active: npt.NDArray[np.bool_], lane_bytes: Ints, weight: Floats, row: Ints) -> tuple[Any, ...]:

@@ -50,7 +50,10 @@ def executions(kernel: Kernel, site: Site, over: tuple[Loop, ...] | None = None)
     total = share * points
     for loop in reversed(loops):
         if loop.index not in guarded:
-            total = sum_over(total, loop.index, loop.extent)
+            try:
+                total = sum_over(total, loop.index, loop.extent)
+            except UnsupportedError as error:
+                raise UnsupportedError(f"{label(kernel, site)}: {error}") from None
     return total
 
 
@@ -122,8 +125,9 @@ def _points(
     rows = [affine_terms(e, set(table)) for c in plain for e in below_zero(c) or []]
     rows += [affine_terms(i - loops[i].extent, tied) for i in triangular]
     if not whole or split or any(r is None for r in rows):
+        written = _texts([c for g in site.guards for c in g.conditions])
         raise UnsupportedError(
-            f"{label(kernel, site)}: the guard {_texts(conditions)} is not affine in the loop indices, so its passes cannot be "
+            f"{label(kernel, site)}: the guard {written} is not affine in the loop indices, so its passes cannot be "
             "counted; write it with + - and constant factors, or state its share with k.when(…, fraction=…)"
         )
     box = {i: table[i].extent for i in table if i not in replaced}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import sympy
@@ -114,7 +115,10 @@ class Traffic:
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{h}</th>" for h in ("statement", "access", "flow", "requested bytes", "footprint bytes"))
         text = lambda e: f"{e:,}" if isinstance(e, int) else f"${to_latex(sympy.sympify(e))}$"  # noqa: E731
-        body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in self._rows(text))
+        body = "".join(
+            "<tr>" + "".join(f"<td>{cell if '$' in cell else escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self._rows(text)
+        )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

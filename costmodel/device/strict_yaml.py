@@ -34,7 +34,8 @@ def read_mapping(path: Path, shown: str) -> Plain:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{shown}: cannot be read ({error})") from error
+        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise ProfileError(f"{shown}: {reason}") from error
     try:
         loader = _Loader(text)
         try:

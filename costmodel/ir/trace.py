@@ -8,6 +8,7 @@ statements; `Description.trace` checks the result and returns an `ir.Kernel`.
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -16,7 +17,7 @@ from typing import Any
 import sympy
 
 from costmodel.dtypes import DType
-from costmodel.errors import DescriptionError
+from costmodel.errors import CostModelError, DescriptionError
 from costmodel.ir.checks import finish
 from costmodel.ir.expressions import Comparison, Divisibility, Expr, Integer, to_sympy
 from costmodel.ir.types import Access, Barrier, Buffer, Guard, Kernel, Loop, LoopKind, Node, Space, Statement, Work
@@ -440,9 +441,21 @@ class Description:
             builder = Builder(self.name, facts)
             builder.reserve(self.arguments)
             symbols = {n: Expr(size(n), facts) for n in self.params}
-            self.function(builder, **symbols, **{n: values[n] for n in self.static})
+            self._run(builder, symbols, {n: values[n] for n in self.static})
             self._traces[key] = builder.result(self.params, tuple((n, values[n]) for n in self.static))
         return self._traces[key]
+
+    def _run(self, builder: Builder, symbols: dict[str, Expr], statics: dict[str, Any]) -> None:
+        """Call the author's function; what it raises by mistake becomes an error that says where."""
+        try:
+            self.function(builder, **symbols, **statics)
+        except CostModelError:
+            raise
+        except Exception as error:
+            own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == self.function.__code__.co_filename]
+            line = own[-1].lineno if own else self.function.__code__.co_firstlineno
+            where = f"{self.function.__code__.co_filename}:{line}"
+            raise DescriptionError(f"description {self.name}: {where}: {type(error).__name__}: {error}") from error
 
     def __repr__(self) -> str:
         return f"<description {self.name}({', '.join(self.arguments)})>"

@@ -70,8 +70,9 @@ def distinct_values(strides: Sequence[Any], extents: Sequence[Any]) -> tuple[Any
         return 1, True
     if all(isinstance(v, int) for v in (*strides, *extents)):
         return _distinct_ints([abs(s) for s in strides], list(extents))
-    c = np.abs(np.stack(np.broadcast_arrays(*strides))).astype(np.int64)
-    n = np.stack(np.broadcast_arrays(*extents)).astype(np.int64)
+    together = np.broadcast_arrays(*strides, *extents)
+    c = np.abs(np.stack(together[: len(strides)])).astype(np.int64)
+    n = np.stack(together[len(strides) :]).astype(np.int64)
     n = np.where(c == 0, 1, n)
     c = np.where(n == 1, 0, c)
     order = np.argsort(c, axis=0, kind="stable")

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from costmodel.errors import DataError
 
@@ -85,6 +84,8 @@ def metrics(predicted: ArrayLike, measured: ArrayLike, *, group: Any = None) -> 
     best_first = np.argsort(model, kind="stable")
     with np.errstate(over="ignore"):  # a prediction 1e300 times too long is infinitely wrong, not an accident
         mape = float(np.mean(np.abs(model - truth) / truth))
+    from scipy import stats  # half a second that only this function needs
+
     return Metrics(
         n=len(truth),
         rho=math.nan if constant else float(stats.spearmanr(model, truth).statistic),

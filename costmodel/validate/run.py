@@ -122,7 +122,10 @@ def _chosen(measured: Measured, table: pd.DataFrame, where: str, query: str | No
     for condition in (where, query):
         if condition:
             try:
-                table = table.query(condition)
+                kept = table.eval(condition)
+                if not (isinstance(kept, pd.Series) and kept.dtype == bool):
+                    raise ValueError("expected a condition that is true or false for each row")
+                table = table[kept]
             except Exception as error:  # pandas raises whatever its parser met
                 columns = ", ".join(map(str, table.columns[:20]))
                 raise DataError(f"{measured.file}: query {condition!r}: {error}; columns: {columns}") from None

@@ -1,0 +1,99 @@
+"""Timing targets, run alone by `make bench`: best of several runs, beside another way to the same numbers in the same run."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from costmodel.cost import Scorer, estimate, find_description, search_space
+from costmodel.device import find_device
+from costmodel.ir import Description
+
+pytestmark = pytest.mark.bench
+
+ONE = {
+    "M": 4096, "N": 4096, "K": 4096, "MWG": 128, "NWG": 128, "KWG": 32, "MDIMC": 16, "NDIMC": 16, "MDIMA": 16, "NDIMB": 16,
+    "KWI": 2, "VWM": 4, "VWN": 4, "SA": 1, "SB": 1, "STRM": 0, "STRN": 0,
+}  # fmt: skip
+
+
+def _best(function, repeats):
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _gemm_space():
+    """The measured space of the OpenCL GEMM: 17,956 configurations that meet all constraints."""
+    space = {n: v if isinstance(v, list) else [v] for n, v in (search_space(find_description("gemm_clblast")) or {}).items()} | {
+        "KWG": [32]
+    }
+    grid = np.meshgrid(*space.values(), indexing="ij")
+    table = {n: g.reshape(-1) for n, g in zip(space, grid, strict=True)}
+    return _meeting_all(table)
+
+
+def _meeting_all(t):
+    threads = t["MDIMC"] * t["NDIMC"]
+    ok = (threads <= 1024) & (threads >= 64)
+    for a, b in (("MWG", "MDIMC"), ("MWG", "MDIMA")):
+        ok &= t[a] % (t[b] * t["VWM"]) == 0
+    for a, b in (("NWG", "NDIMC"), ("NWG", "NDIMB")):
+        ok &= t[a] % (t[b] * t["VWN"]) == 0
+    for dim in ("MDIMA", "NDIMB"):
+        ok &= t["KWG"] % np.maximum(threads // t[dim], 1) == 0
+    return {n: v[ok] for n, v in t.items()}
+
+
+def test_import_takes_less_than_half_a_second():
+    command = [sys.executable, "-c", "import time; t = time.perf_counter(); import costmodel; print(time.perf_counter() - t)"]
+    best = min(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(5))
+    print(f"\nimport costmodel: {best * 1e3:.0f} ms")
+    assert best < 0.5
+
+
+def test_one_estimate_takes_less_than_a_millisecond():
+    gemm, device = find_description("gemm_clblast"), find_device("H100")
+    estimate(gemm, device, **ONE)
+    known = _best(lambda: estimate(gemm, device, **ONE), 200)
+    sizes = iter(range(64, 1_000_000, 64))
+    fresh = _best(lambda: estimate(gemm, device, **{**ONE, "MWG": 64, "M": next(sizes)}), 50)
+    print(f"\nestimate: {known * 1e3:.2f} ms for a shape seen before, {fresh * 1e3:.2f} ms for a new one")
+    assert known < 1e-3
+
+
+def test_the_whole_gemm_space_takes_less_than_a_second():
+    gemm, table = find_description("gemm_clblast"), _gemm_space()
+    rows = len(table["MWG"])
+
+    def from_scratch():
+        Scorer(Description(gemm.function, gemm.static, gemm.name), "V100").score(table)
+
+    whole = _best(from_scratch, 5)
+    picked = np.random.default_rng(0).choice(rows, 100, replace=False)
+    one_by_one = _best(lambda: [estimate(gemm, "V100", **{n: int(v[i]) for n, v in table.items()}) for i in picked], 1)
+    print(
+        f"\n{rows:,} configurations, tracing included: {whole:.2f} s; one estimate at a time would take {one_by_one / 100 * rows:.0f} s"
+    )
+    assert rows == 17_956
+    assert whole < 1.0
+
+
+def test_a_million_configurations():
+    kernel, device = find_description("matmul_shared"), find_device("H100")
+    table = {"N": np.resize(np.arange(256, 8193, 256), 1_000_000), "T": np.resize([8, 16, 32, 32, 16], 1_000_000)}
+    taken = _best(lambda: Scorer(kernel, device).score(table), 2)
+    one_by_one = _best(lambda: [estimate(kernel, device, N=n, T=16) for n in range(256, 8193, 256)], 3) / 32
+    print(f"\n{1 / taken:.2f} million configurations/s of few shapes in one call, {1e-6 / one_by_one:.4f} million one at a time")
+    assert taken * 10 < one_by_one * 1_000_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm():
+    """Imports and first traces are not what is timed."""
+    estimate(find_description("gemm_clblast"), "V100", **ONE)
