@@ -1,9 +1,10 @@
 """What a kernel is, and how it is described, checked, drawn and stored."""
 
+from costmodel.ir.builder import Array, Builder, Reference, Static
 from costmodel.ir.expressions import Comparison, Divisibility, Expr, ceil_div, facts_of, maximum, minimum
 from costmodel.ir.graph import loop_nest_graph
 from costmodel.ir.serialize import from_json, to_json
-from costmodel.ir.trace import Array, Builder, Description, Reference, Static, kernel
+from costmodel.ir.trace import Description, kernel
 from costmodel.ir.types import Access, Barrier, Buffer, Guard, Kernel, Loop, Node, Site, Statement, Work
 
 __all__ = [
