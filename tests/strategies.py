@@ -340,10 +340,10 @@ class _Writer:
             loads = self.accesses(scope, "global", dtype)
             self.k.do(name, loads=loads, stores=loads[0], atomic=self.chance(20), work=self.k.add(dtype))
         elif form == "copy":
-            self.k.copy(self.accesses(scope, "global", dtype)[0], self.accesses(scope, "global", dtype)[0], name)
+            self.k.do(name, loads=self.accesses(scope, "global", dtype)[0], stores=self.accesses(scope, "global", dtype)[0])
         elif form == "stage":
             source, target = self.accesses(scope, "global", dtype)[0], self.accesses(scope, "shared", dtype)[0]
-            self.k.copy(source, target, name, asynchronous=self.chance(40))
+            self.k.do(name, loads=source, stores=target, asynchronous=self.chance(40))
         elif form == "shared":
             loads = [*self.accesses(scope, "shared", dtype), *(self.accesses(scope, "constant", f32) if self.chance(20) else [])]
             self.k.do(

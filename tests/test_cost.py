@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 import re
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 from costmodel import Cost, Device, Scorer, SizeError, estimate, find_device, kernel, rank
 from costmodel.cost import COUNTERS, find_description, search_space
-from costmodel.dtypes import f16, f32
+from costmodel.dtypes import f16, f32, i32
+from costmodel.ir import ceil_div
 from costmodel.validate import load, metrics
 
 GEMM = find_description("gemm_clblast")
@@ -654,3 +656,194 @@ def test_the_order_of_measured_gemms(data_dir, gpu, rho):
     assert found.tie_rate <= 0.10
     for baseline in (scores.bytes, scores.roofline_s):
         assert found.rho >= metrics(baseline[good], seconds).rho + 0.15
+
+
+# -- what a reviewer tried
+
+
+@kernel
+def triangle(k, *, N):
+    a = k.buffer("a", (N, N), f32, read_only=True)
+    with k.blocks(N // 32) as b, k.threads(32) as t, k.serial(b + 1, "j") as j:
+        k.load(a[b * 32 + t, j])
+
+
+@kernel
+def pipelined(k, *, N, S, B=256):
+    a = k.buffer("a", (N,), f32, read_only=True)
+    tile = k.shared("tile", (S, B), f32, dynamic=True)
+    k.require(N % B == 0)
+    with k.threads(B) as t, k.serial(N // B, "i", stages=S) as i:
+        k.copy(a[i * B + t], tile[i % S, t], asynchronous=True)
+        k.barrier()
+        k.do("use", loads=tile[i % S, t], work=k.fma(f32, 16))
+
+
+@kernel
+def count_all(k, *, N, BINS):
+    a, h = k.buffer("a", (N,), i32, read_only=True), k.buffer("h", (BINS,), i32)
+    with k.blocks(N // 256) as b, k.threads(256) as t:
+        k.load(a[b * 256 + t])
+        k.do("count", stores=h[t % BINS], work=k.integer(i32), atomic=True)
+
+
+@kernel
+def haloed(k, *, N, B):
+    a, c = k.buffer("a", (N, N), f32, read_only=True), k.buffer("c", (N, N), f32)
+    with k.blocks(ceil_div(N, B), ceil_div(N, B)) as (bx, by), k.threads(B, B) as (tx, ty):
+        i, j = by * B + ty, bx * B + tx
+        with k.when(i >= 1, i < N - 1, j >= 1, j < N - 1):
+            k.do("copy", loads=a[i, j], stores=c[i, j])
+
+
+@kernel
+def grouped(k, *, M, G):
+    a = k.buffer("a", (M, 4096), f32, read_only=True)
+    k.require(M % 128 == 0)
+    k.require((M // 128) % G == 0)
+    rows = M // 128
+    with k.blocks(rows * 32) as pid, k.threads(128) as t, k.serial(4096, "i") as i:
+        row = pid // (G * 32) * G + pid % G
+        k.load(a[row * 128 + t, i])
+
+
+def test_triangular_nests_over_blocks_lie_between_half_and_whole_boxes():
+    cost = estimate(triangle, "H100", N=4096)
+    loads = cost.accesses[0].requests
+    assert loads == 128 * 129 / 2
+    (l2,) = (level for level in cost.levels if level.name == "l2")
+    assert 4 * 4096 * 128 / 2 <= l2.transferred_bytes <= 32 * 4096 * 129
+
+
+def test_pipeline_stages_hide_latency():
+    times = [estimate(pipelined, "H100", N=1 << 16, S=s).seconds for s in (1, 2, 3, 5)]
+    assert times == sorted(times, reverse=True)
+    assert times[0] > 1.3 * times[-1]
+
+
+def test_atomics_on_one_address_take_turns():
+    one, many = (estimate(count_all, "H100", N=1 << 24, BINS=bins) for bins in (1, 256))
+    assert one.bound == "atomic"
+    assert one["atomic"].seconds == pytest.approx((1 << 24) / find_device("H100").clock.sustained_hz)
+    assert many.seconds < one.seconds / 4
+
+
+def test_halo_guards_on_both_sides_are_enumerated_at_their_ends_only():
+    cost = estimate(haloed, "H100", N=8192, B=32)
+    assert cost.accesses[0].requested_bytes == 4 * 8190**2
+    assert cost.accesses[0].requests == 256 * 8190  # 256 warps of 32 lanes in each of 8190 rows
+
+
+def test_a_swizzle_changes_what_a_wave_reads():
+    few, all_ = (estimate(grouped, "V100", M=128 * 4096, G=g) for g in (1, 4096))
+    dram = [next(level for level in c.levels if level.name == "dram").transferred_bytes for c in (few, all_)]
+    assert dram[0] < dram[1]
+
+
+def test_one_block_more_than_fits_does_not_double_a_memory_bound_kernel():
+    copy = find_description("copy")
+    even, odd = (estimate(copy, "H100", N=n * 4096, B=1024, V=4).seconds for n in (132, 133))
+    assert odd < 1.05 * even
+
+
+@pytest.mark.parametrize(
+    ("body", "part"),
+    [
+        (lambda k, x, t: k.load(x[t - 1]), "before the start"),
+        (lambda k, x, t: k.load(x[t * 4 + 1].wide(4)), "misaligned"),
+        (lambda k, x, t: k.load(x[t + 1024]), "beyond the extent"),
+    ],
+)
+def test_accesses_that_leave_their_array_or_their_alignment_are_refused(body, part):
+    @kernel
+    def wrong(k, *, N):
+        x = k.buffer("x", (N,), f32)
+        with k.threads(32) as t:
+            body(k, x, t)
+
+    with pytest.raises(SizeError, match=part):
+        estimate(wrong, "H100", N=1024)
+
+
+def test_rows_that_differ_in_guard_or_unrolling_are_not_the_same_kernel():
+    @kernel
+    def varied(k, *, U, LIMIT):
+        x = k.buffer("x", (1024,), f32)
+        with k.threads(32) as t, k.serial(32, unroll=U) as i, k.when(t < LIMIT):
+            k.load(x[i * 32 + t])
+
+    scores = Scorer(varied, "H100").score({"U": [1, 2, 1], "LIMIT": [8, 8, 16]})
+    assert len(set(scores.same)) == 3
+
+
+def test_a_description_and_a_scorer_travel_to_another_process():
+    gemm = find_description("gemm")
+    assert pickle.loads(pickle.dumps(Scorer(gemm, "H100"))).kernel.arguments == gemm.arguments
+    assert pickle.loads(pickle.dumps(triangle)) is triangle
+
+
+def _stencil(by_hand):
+    @kernel
+    def cross(k, *, N, B):
+        source, target = k.buffer("source", (N + 4, N + 4), f32, read_only=True), k.buffer("target", (N, N), f32)
+        k.require(N % B == 0)
+        with k.blocks(N // B, N // B) as (bx, by), k.threads(B, B) as (tx, ty):
+            i, j = by * B + ty, bx * B + tx
+            if by_hand:
+                for di in range(5):
+                    for dj in range(5):
+                        k.load(source[i + di, j + dj])
+            else:
+                with k.unrolled(5, "di") as di, k.unrolled(5, "dj") as dj:
+                    k.load(source[i + di, j + dj])
+            k.store(target[i, j])
+
+    return cross
+
+
+def test_a_stencil_written_out_costs_what_a_loop_costs():
+    by_hand, by_loop = (estimate(_stencil(b), "H100", N=8192, B=32) for b in (True, False))
+    for one, other in zip(by_hand.levels, by_loop.levels, strict=True):
+        assert one.transferred_bytes == pytest.approx(other.transferred_bytes, rel=0.01), one.name
+    assert by_hand.seconds == pytest.approx(by_loop.seconds, rel=0.25)
+
+
+def test_a_row_read_three_times_comes_from_memory_once():
+    @kernel
+    def passes(k, *, R, N, P, B=256):
+        x, y = k.buffer("x", (R, N), f32, read_only=True), k.buffer("y", (R, N), f32)
+        k.require(N % B == 0)
+        with k.blocks(R) as row, k.threads(B) as t:
+            for _ in range(3):
+                with k.serial(N // B, "c", unroll=P) as c:
+                    k.load(x[row, c * B + t])
+            with k.serial(N // B, "c") as c:
+                k.store(y[row, c * B + t])
+
+    cost = estimate(passes, "H100", R=65536, N=1024, P=1)
+    (dram,) = (level for level in cost.levels if level.name == "dram")
+    assert dram.transferred_bytes == pytest.approx(2 * 4 * 65536 * 1024, rel=0.01)
+
+
+def test_matrix_work_does_not_depend_on_the_warp_size():
+    @kernel
+    def tiles(k, *, N):
+        with k.blocks(N), k.threads(64), k.serial(64):
+            k.do("mma", work=k.mma(16, 8, 16, f16))
+
+    assert estimate(tiles, "H100", N=1024).flops == estimate(tiles, "MI250X", N=1024).flops == 2 * 1024 * 2 * 64 * 16 * 8 * 16
+
+
+def test_a_fraction_takes_its_share_of_memory_traffic():
+    @kernel(static=("SHARE",))
+    def some(k, *, N, SHARE):
+        a = k.buffer("a", (N,), f32, read_only=True)
+        with k.blocks(N // 256) as b, k.threads(256) as t, k.when(fraction=SHARE):
+            k.load(a[b * 256 + t])
+
+    def dram(cost):
+        return next(level.transferred_bytes for level in cost.levels if level.name == "dram")
+
+    whole, nothing = (dram(estimate(some, "H100", N=1 << 20, SHARE=s)) for s in (1, 0))
+    assert whole == 4 << 20
+    assert nothing == 0

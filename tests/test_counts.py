@@ -359,3 +359,27 @@ def test_the_table_of_flows():
         table.total("bytes")
     with pytest.raises(SizeError, match="B"):
         table.bind(N=1000)
+
+
+def test_addresses_before_a_dropped_block_offset_are_counted_right():
+    """A halo reaches before its block; what is left of the address once the block's part is dropped is negative."""
+
+    @kernel
+    def halo(k, *, H, W, BX, BY):
+        source = k.buffer("source", (H, W), f32)
+        grid, block = k.blocks(ceil_div(W, BX), ceil_div(H, BY)), k.threads(BX, BY)
+        with grid as (bx, by), block as (tx, ty), k.unrolled(2, "dy") as dy, k.unrolled(2, "dx") as dx:
+            r, c = ty + dy * BY, tx + dx * BX
+            with k.when(r < BY + 4, c < BX + 4, by * BY + r >= 2, by * BY + r < H + 2, bx * BX + c >= 2, bx * BX + c < W + 2):
+                k.load(source[by * BY + r - 2, bx * BX + c - 2])
+
+    traced = halo.trace()
+    (site,) = traced.statements()
+    for sizes in (
+        {"H": 29, "W": 128, "BX": 32, "BY": 8},
+        {"H": 29, "W": 127, "BX": 32, "BY": 8},
+        {"H": 5, "W": 40, "BX": 8, "BY": 4},
+    ):
+        found = coalesce(warp_requests(traced, site, site.leaf.loads[0], sizes))
+        seen = count(traced, sizes).statements[0].loads[0]
+        assert (found.requests[0], found.sectors[0], found.lines[0]) == (seen.requests, seen.sectors, seen.lines)

@@ -57,7 +57,9 @@ def distinct_granules(requests: Requests, granule_bytes: int) -> npt.NDArray[np.
 def distinct_per_row(keys: npt.NDArray[np.int64], active: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """[n] distinct values among the active entries of each row; rows without one give 0."""
     if not active.all():
-        keys = np.where(active, keys, np.max(keys, axis=1, keepdims=True, initial=0, where=active) if keys.size else keys)
+        # addresses are relative and may be negative: any active key serves as filler, none that is not there
+        filler = np.max(keys, axis=1, keepdims=True, initial=np.iinfo(np.int64).min, where=active)
+        keys = np.where(active, keys, filler)
     ordered = np.sort(keys, axis=1)
     count: npt.NDArray[np.int64] = (ordered[:, 1:] != ordered[:, :-1]).sum(axis=1) + 1
     return np.where(active.any(axis=1), count, 0)

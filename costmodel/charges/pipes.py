@@ -23,7 +23,7 @@ ADDRESS_OPERATIONS = 4.0
 """Integer operations to compute a new 64-bit global address with a run-time stride (two wide multiply-adds).
 Source: SASS of the CLBlast GEMM, two IMAD.WIDE and their operands for each row; not fitted."""
 LOOP_OPERATIONS = 3.0
-"""Integer operations of one trip of a machine loop: increment, compare, branch."""
+"""Instructions of one trip of a machine loop: IADD, ISETP, BRA in the SASS of any counted loop."""
 
 Floats = npt.NDArray[np.float64]
 

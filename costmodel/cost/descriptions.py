@@ -114,7 +114,7 @@ def _load(path: Path) -> ModuleType:
     """Import a file under a name of its own."""
     if not path.is_file():
         raise DescriptionError(f"{path}: no such file; expected a Python file with a function under @kernel")
-    name = f"costmodel_description_{abs(hash(path.resolve()))}"
+    name = f"costmodel_description_{abs(hash((path.resolve(), path.stat().st_mtime_ns)))}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

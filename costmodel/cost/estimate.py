@@ -136,7 +136,7 @@ def _terms(device: Device, c: Charged) -> tuple[Term, ...]:
             )
     waiting = _one(c.overlap.latency_share) * scale
     terms.append(Term("latency", _one(c.chain), "cycle", per_second, 1.0, waiting, _note("latency", c, device)))
-    uneven = _one(c.overlap.cycles) * scale * (_one(c.tail) - 1.0)
+    uneven = (_one(c.cycles) - _one(c.overlap.cycles)) * scale
     waves = _one(c.residency.waves)
     terms.append(Term("tail", uneven, "s", 1.0, 1.0, uneven, f"{waves:.2f} waves"))
     if device.launch_overhead_s:

@@ -17,7 +17,7 @@ from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
 from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, estimate_registers, register_cap
-from costmodel.cost.memory import AccessTotals, access_totals, fill_caches
+from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_atomic
 from costmodel.cost.plan import Plan
 from costmodel.counts import warp_requests
 from costmodel.device import Device, achievable_dram_bytes_per_s
@@ -34,6 +34,9 @@ class Charged:
 
     seconds: Floats
     overlap: Overlap
+    """Were all SMs equally busy."""
+    cycles: Floats
+    """SM cycles with the tail: SMs that idle while others finish."""
     units: dict[str, Floats]
     """SM cycles on each unit, in the whole launch."""
     amounts: dict[str, tuple[Floats, str, float]]
@@ -127,15 +130,21 @@ def _charge(
             if rate == 0.0:
                 missing.append(f"{kind} {dtype}")
                 continue
-            operations = f[handle] * issued
+            operations = f[handle] * (issued if kind != "mma" else f[s.executions] / MATRIX_LANES)
             flops = flops + _flops(kind, dtype, f[handle], f[s.executions], operations)
             if kind == "mma":
-                add(pipe, f"mma {dtype}", operations / rate, operations, "FMA", rate * sms * hz)
-                instructions = instructions + operations / (16 * 8 * 16)
+                slower = min((device.clock.matrix_boost_hz or hz) / hz, 1.0)
+                add(pipe, f"mma {dtype}", operations / rate / slower, operations, "FMA", rate * sms * hz * slower)
+                instructions = instructions + issued
                 continue
             packing = 2.0 if dtype in ("f16", "bf16") and t.fp16_fma > t.fp32_fma else 1.0
             add(pipe, f"{kind} {dtype}", operations * lanes / rate, operations * lanes, "op", rate * sms * hz)
             instructions = instructions + operations / packing
+    for a in accesses:
+        if a.plan.kind == "store" and is_atomic(a.plan) and a.plan.access.buffer.space == "global":
+            operations = a.requested_bytes / a.plan.access.buffer.dtype.itemsize
+            distinct = np.maximum(f[a.plan.whole.elements] if a.plan.whole else 1.0, 1.0)
+            add("atomic", "atomic", operations / distinct * sms, operations, "op", np.inf)
     integers = LOOP_OPERATIONS * f[plan.trips] * warps
     for a in accesses:
         unit = {"global": "l1", "shared": "shared", "constant": "constant"}[a.plan.access.buffer.space]
@@ -149,7 +158,7 @@ def _charge(
             np.inf,
         )
         instructions = instructions + a.requests
-        if unit == "l1":
+        if unit == "l1" and a.plan.addressed:
             integers = integers + ADDRESS_OPERATIONS * a.requests / f[a.plan.per_address]
     pipe, rate = arithmetic_rate("integer", "i32", device)
     add(pipe, "integer", integers * lanes / rate, integers * lanes, "op", rate * sms * hz)
@@ -160,21 +169,25 @@ def _charge(
     )
     instructions = instructions + integers + moved + f[plan.barriers] * warps
     to_l2 = sum((a.l2_bytes for a in accesses), np.zeros(rows)) + moved * lanes * 4.0
-    l2_rate = min(device.l2.bandwidth_bytes_per_cycle, device.l2.sm_bytes_per_cycle * sms)
+    ports = device.l2.sm_bytes_per_cycle * np.minimum(blocks, sms)
+    l2_rate = np.minimum(device.l2.bandwidth_bytes_per_cycle, ports)
     slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), moved * lanes * 4.0)
-    add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", l2_rate * hz)
+    add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz)
     to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
-    dram_rate = achievable_dram_bytes_per_s(device)
+    dram_rate = np.minimum(achievable_dram_bytes_per_s(device), ports * hz)
     add("dram", "dram", to_dram / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
-    chain = _chain(plan, device, f, units, warps, held, accesses)
-    combined = overlap(list(units.values()), chain)
+    waiting = _dependent(plan, device, f, columns, warps, threads, blocks)
+    chain = _chain(plan, device, f, units, warps, held, accesses, waiting)
     tail = _tail(blocks, held, sms)
-    seconds = combined.cycles / sms / hz * tail + device.launch_overhead_s
+    even = overlap(list(units.values()), chain)
+    uneven = overlap([c if n in _DEVICE_WIDE else c * tail for n, c in units.items()], chain * tail)
+    seconds = uneven.cycles / sms / hz + device.launch_overhead_s
     return Charged(
         seconds=seconds,
-        overlap=combined,
+        overlap=even,
+        cycles=uneven.cycles,
         units=units,
         amounts=amounts,
         parts=parts,
@@ -224,12 +237,18 @@ def _chain(
     warps: Floats,
     held: Residency,
     accesses: list[AccessTotals],
+    dependent: Floats,
 ) -> Floats:
     """SM cycles in which all warps run their own chains, as many at a time as are resident.
 
     One warp alone issues on its own scheduler, holds the memory path for its requests, and waits for a
-    round trip whenever it needs what it loaded.
+    round trip whenever it needs what it loaded. Asynchronous copies of S stages have S - 1 iterations to
+    arrive in; what an iteration takes of its own covers that much of their latency.
+    Source: software pipelines as in XLA's GPU performance model.
     """
+    arithmetic = sum((c for n, c in units.items() if n not in _NOT_ARITHMETIC), np.zeros(warps.shape))
+    path = sum((c for n, c in units.items() if n in ("memory path", "l1", "shared")), np.zeros(warps.shape))
+    busy = arithmetic * device.throughput.schedulers + path + dependent
     waits = np.zeros(warps.shape)
     for trip in plan.round_trips:
         if trip.space == "shared":
@@ -238,15 +257,41 @@ def _chain(
             latency = device.dram.latency_cycles
         else:
             latency = _load_latency(device, accesses)
+        if trip.stages is not None:
+            ahead = f[trip.stages] - 1.0
+            covered = np.where(ahead >= 1.0, busy / (warps * f[trip.trips]), 0.0)
+            latency = device.dram.latency_cycles / np.maximum(ahead, 1.0)
+            waits = waits + f[trip.trips] * np.maximum(latency - covered, 0.0) + np.where(ahead >= 1.0, latency, 0.0)
+            continue
         batches = np.maximum(f[trip.trips], f[trip.bytes] / WORD / IN_FLIGHT_WORDS)
         waits = waits + batches * latency
-    arithmetic = sum(
-        (c for n, c in units.items() if n not in ("issue", "l2", "dram", "memory path", "l1", "shared")), np.zeros(warps.shape)
-    )
-    path = sum((c for n, c in units.items() if n in ("memory path", "l1", "shared")), np.zeros(warps.shape))
-    own = arithmetic * device.throughput.schedulers + path + (waits + device.block_launch_cycles) * warps
+    own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
     return result
+
+
+MATRIX_LANES = 32
+"""Threads that share one `k.mma`, on every device: a description does not know the warp size."""
+_DEVICE_WIDE = frozenset({"l2", "dram", "atomic"})
+_NOT_ARITHMETIC = _DEVICE_WIDE | {"issue", "memory path", "l1", "shared"}
+
+
+def _dependent(
+    plan: Plan, device: Device, f: list[Any], columns: Mapping[str, Any], warps: Floats, threads: Ints, blocks: Ints
+) -> Floats:
+    """SM cycles in which warps alone wait for their own accumulators: latency that too few of them leave uncovered."""
+    t, lanes = device.throughput, device.limits.warp_size
+    total = np.zeros(warps.shape)
+    for s in plan.statements:
+        if s.independent is None:
+            continue
+        issued = _warp_executions(plan, s.site, s.executions, f, columns, warps, threads, blocks, lanes)
+        for kind, dtype, handle in s.work:
+            _, rate = arithmetic_rate(kind, dtype, device)
+            if kind != "mma" and rate:
+                uncovered = np.maximum(t.alu_latency_cycles / f[s.independent] - lanes * t.schedulers / rate, 0.0)
+                total = total + f[handle] * issued * uncovered
+    return total
 
 
 def _load_latency(device: Device, accesses: list[AccessTotals]) -> Floats | float:

@@ -22,10 +22,12 @@ __all__ = ["LARGEST_SIZE", "ZERO_HINT", "reasons"]
 LARGEST_SIZE = 2**40
 """Sizes beyond this are refused: products of them leave 63 bits."""
 _LARGEST_COUNT = 2.0**62
+_TOO_LARGE = "sizes are too large: a count of threads, blocks or bytes exceeds 2**62"
 ZERO_HINT = " (a flag or padding that can be 0 belongs in @kernel(static=…))"
 _GRID_X = 2**31 - 1
 _GRID_YZ = 65_535
 _BLOCK_Z = 64
+_CONSTANT = 65_536
 _MOST_BLOCKS = 2.0**53
 """Limits of an NVIDIA launch, and of exact counting.
 
@@ -52,10 +54,12 @@ def reasons(plan: Plan, device: Device | None, columns: Mapping[str, Any], rows:
         v = [np.broadcast_to(np.asarray(x, np.int64), (rows,)) for x in plan.checks.sheet.values(full)]
         wide = plan.checks.sheet.values({n: c.astype(np.float64) for n, c in full.items()})
     checks = plan.checks
-    beyond = np.zeros(rows, bool)
+    large, unknown = np.zeros(rows, bool), np.zeros(rows, bool)
     for value in wide:
-        beyond |= ~(np.abs(np.broadcast_to(np.asarray(value, np.float64), (rows,))) < _LARGEST_COUNT)
-    found[beyond] = "sizes are too large: a count of threads, blocks or bytes exceeds 2**62"
+        size = np.abs(np.broadcast_to(np.asarray(value, np.float64), (rows,)))
+        large |= np.isfinite(size) & (size >= _LARGEST_COUNT)
+        unknown |= ~np.isfinite(size)
+    found[large] = _TOO_LARGE
 
     def mark(bad: npt.NDArray[np.bool_], template: str, **values: Any) -> None:
         for row in np.flatnonzero(bad & (found == "")):
@@ -65,9 +69,17 @@ def reasons(plan: Plan, device: Device | None, columns: Mapping[str, Any], rows:
         mark(~COMPARISONS[op](v[x], v[y]), "requires {text}", text=f"{_readable(left)} {op} {_readable(right)}")
     for text, h in checks.extents:
         mark(v[h] < 1, "{text} is {n}, expected at least 1", text=text, n=v[h])
-    for text, x, y in checks.bounds:
-        template = "{text} reaches {largest}, beyond the extent {extent}: guard it with k.when or pad the array"
-        mark(v[x] >= v[y], template, text=text, largest=v[x], extent=v[y])
+    for r in checks.reaches:
+        template = "{text} reaches {at}, {side} the extent {extent}: guard it with k.when or pad the array"
+        mark(v[r.largest] >= v[r.extent], template, text=r.text, at=v[r.largest], side="beyond", extent=v[r.extent])
+        mark(v[r.smallest] < 0, template, text=r.text, at=v[r.smallest], side="before the start of", extent=v[r.extent])
+        if r.misaligned is not None:
+            mark(
+                v[r.misaligned] != 0,
+                "{text} is not always a multiple of the width of its access: a misaligned address",
+                text=r.text,
+            )
+    mark(unknown, _TOO_LARGE)
     if device is not None:
         _limits(plan, device, v, mark)
     return found
@@ -83,7 +95,8 @@ def _plainly_fine(plan: Plan, device: Device | None, columns: Mapping[str, Any])
     fine = (
         all(COMPARISONS[op](v[a], v[b]) for (op, _, _), a, b in checks.requirements)
         and all(v[h] >= 1 for _, h in checks.extents)
-        and all(v[a] < v[b] for _, a, b in checks.bounds)
+        and all(v[r.smallest] >= 0 and v[r.largest] < v[r.extent] for r in checks.reaches)
+        and all(r.misaligned is None or v[r.misaligned] == 0 for r in checks.reaches)
         and all(abs(x) < _LARGEST_COUNT for x in v)
     )
     if device is None or not fine:
@@ -97,6 +110,7 @@ def _plainly_fine(plan: Plan, device: Device | None, columns: Mapping[str, Any])
         and x * y * z <= device.limits.threads_per_block
         and shared <= device.shared.static_max_bytes_per_block
         and shared + v[checks.dynamic_shared_bytes] <= device.shared.max_bytes_per_block
+        and v[checks.constant_bytes] <= _CONSTANT
         and v[checks.global_bytes] <= device.dram.capacity_bytes
     )
     return fits
@@ -124,6 +138,12 @@ def _limits(plan: Plan, device: Device, v: list[Any], mark: Callable[..., None])
     most = device.shared.static_max_bytes_per_block
     mark(static > most, too_much + opt_in, n=static, most=most)
     mark(total > device.shared.max_bytes_per_block, too_much, n=total, most=device.shared.max_bytes_per_block)
+    mark(
+        v[checks.constant_bytes] > _CONSTANT,
+        "{n} bytes of constant memory, at most {most}",
+        n=v[checks.constant_bytes],
+        most=_CONSTANT,
+    )
     needed, there = v[checks.global_bytes], device.dram.capacity_bytes
     mark(needed > there, "global arrays need {n} bytes, the device has {most}", n=needed, most=there)
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from costmodel.charges.caches import Scope, dram_bytes, l1_share_bytes, l2_bytes, sector_inflation, wave_shape
+from costmodel.charges.caches import Scope, dram_bytes, fits, l1_share_bytes, l2_bytes, sector_inflation, wave_shape
 from costmodel.charges.channels import channel_efficiency
-from costmodel.charges.coalescing import distinct_granules
+from costmodel.charges.coalescing import coalesce, distinct_granules
 from costmodel.charges.occupancy import Residency, shared_allocation
 from costmodel.charges.pipes import l1_cycles, shared_cycles
 from costmodel.cost.plan import WAVE, AccessPlan, FootprintPlan, Plan
 from costmodel.counts import warp_requests
+from costmodel.counts.lane_plan import LanePlan, lane_plan
 from costmodel.device import Device
 from costmodel.ir import Statement
+from costmodel.symbols import Program
 
-__all__ = ["AccessTotals", "access_totals", "fill_caches"]
+__all__ = ["AccessTotals", "access_totals", "fill_caches", "is_atomic"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -72,7 +74,7 @@ def access_totals(
 
 
 _Totals = tuple[Floats, Floats, Floats, Floats, Floats]
-_Memory = OrderedDict[tuple[Any, ...], tuple[AccessPlan, _Totals]]
+_Memory = OrderedDict[tuple[Any, ...], tuple[LanePlan, _Totals]]
 _REMEMBERED: OrderedDict[Device, _Memory] = OrderedDict()
 _MOST_DEVICES, _MOST_REMEMBERED = 64, 16_384
 
@@ -87,33 +89,42 @@ def _memory(device: Device) -> _Memory:
 
 
 def _requests(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any]) -> _Totals:
-    """Requests, path cycles, sectors, lines, wavefronts of one configuration, remembered."""
+    """Requests, path cycles, sectors, lines, wavefronts of one configuration.
+
+    What one pass of the loops that change a request takes is remembered; the other loops multiply it.
+    """
+    lanes = lane_plan(plan.kernel, a.site, a.access, _granule(a, device), columns)
+    times = float(lanes.outer(columns)[0])
     memory = _memory(device)
-    key = (id(a), *(columns[n] for n in a.names))
+    key = (id(lanes), *(columns[n] for n in lanes.names))
     known = memory.get(key)
-    if known is not None and known[0] is a:
-        return known[1]
-    totals = _enumerated(plan, a, device, columns)
-    memory[key] = (a, totals)
-    if len(memory) > _MOST_REMEMBERED:
-        memory.popitem(last=False)
-    return totals
+    if known is None or known[0] is not lanes:
+        known = memory[key] = (lanes, _enumerated(plan, a, device, columns, once=True))
+        if len(memory) > _MOST_REMEMBERED:
+            memory.popitem(last=False)
+    requests, cycles, sectors, lines, wavefronts = known[1]
+    return requests * times, cycles * times, sectors * times, lines * times, wavefronts * times
 
 
-def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any]) -> _Totals:
+def _granule(a: AccessPlan, device: Device) -> int:
+    """Alignment that matters to the requests of an access."""
+    if a.access.buffer.space == "global":
+        return max(device.l1.line_bytes, device.l2.line_bytes)
+    return device.shared.bank_bytes if a.access.buffer.space == "shared" else a.access.buffer.dtype.itemsize
+
+
+def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], *, once: bool = False) -> _Totals:
+    """The figures of `_requests` for a whole table; `once` leaves out loops that change nothing."""
     space = a.access.buffer.space
-    warp = device.limits.warp_size
+    r = warp_requests(plan.kernel, a.site, a.access, columns, device.limits.warp_size, _granule(a, device))
+    r = replace(r, outer=1.0) if once else r
     if space == "global":
-        r = warp_requests(plan.kernel, a.site, a.access, columns, warp, max(device.l1.line_bytes, device.l2.line_bytes))
-        sectors, lines = distinct_granules(r, device.l2.sector_bytes), distinct_granules(r, device.l1.line_bytes)
-        return r.totals(), r.totals(l1_cycles(r, device)), r.totals(sectors), r.totals(lines), _nothing()
+        moved = coalesce(r, device.l2.sector_bytes, device.l1.line_bytes)
+        return moved.requests, r.totals(l1_cycles(r, device)), moved.sectors, moved.lines, _nothing()
     if space == "shared":
-        r = warp_requests(plan.kernel, a.site, a.access, columns, warp, device.shared.bank_bytes)
         wavefronts, cycles = shared_cycles(r, device)
         return r.totals(), r.totals(cycles), _nothing(), _nothing(), r.totals(wavefronts)
-    itemsize = a.access.buffer.dtype.itemsize
-    r = warp_requests(plan.kernel, a.site, a.access, columns, warp, itemsize)
-    serial = distinct_granules(r, itemsize).astype(np.float64)
+    serial = distinct_granules(r, a.access.buffer.dtype.itemsize).astype(np.float64)
     return r.totals(), r.totals(np.maximum(serial - 1.0, 0.0)), _nothing(), _nothing(), r.totals(serial)
 
 
@@ -139,7 +150,9 @@ def fill_caches(
     """Fill in bytes from L2 and from memory."""
     sector = device.l2.sector_bytes
     share = l1_share_bytes(held.blocks_per_sm, shared_allocation(shared_bytes, device), device)
-    loads = [t for t in accesses if t.plan.kind == "load" and t.plan.access.buffer.space == "global"]
+    loads = [t for t in accesses if t.plan.kind == "load" and t.plan.whole is not None]
+    asked_with = _asked(accesses)
+    fetched: dict[int, tuple[Floats, Floats]] = {}
     prints = {id(t): [_footprint_bytes(s.footprint, v, f, t.plan, sector) for s in t.plan.scopes] for t in loads}
     sets: dict[tuple[str, ...], Floats] = {}
     for t in loads:
@@ -152,7 +165,11 @@ def fill_caches(
     with_wave = {**columns, **dict(zip(WAVE, wave, strict=True))}
     w = plan.waves.values(with_wave)
     wf = plan.waves.floats(w, with_wave)
-    whole = {id(t): _footprint_bytes(t.plan.whole, v, f, t.plan, sector) for t in accesses if t.plan.whole is not None}
+    whole = {
+        id(t): _footprint_bytes(t.plan.whole, v, f, t.plan, device.dram.sector_bytes)
+        for t in accesses
+        if t.plan.whole is not None
+    }
     everything = _by_buffer(accesses, whole)
     for t in accesses:
         if t.plan.whole is None or t.plan.wave is None:
@@ -165,18 +182,58 @@ def fill_caches(
         asked = t.sectors * sector
         if t.plan.kind == "store":
             t.l2_bytes = asked
-            t.dram_bytes = np.minimum(asked, np.maximum(whole[id(t)], t.requested_bytes if _atomic(t.plan) else 0.0))
+            t.dram_bytes = np.minimum(asked, np.maximum(whole[id(t)], t.requested_bytes if is_atomic(t.plan) else 0.0))
             continue
         cached = t.plan.access.cached and (device.l1.caches_global_loads or t.plan.access.buffer.read_only)
         scopes = [Scope(size, f[s.passes] * blocks, sets[s.loops]) for s, size in zip(t.plan.scopes, prints[id(t)], strict=True)]
-        t.l2_bytes = l2_bytes(asked, scopes, share if cached else np.zeros(1))
-        one_wave = _footprint_bytes(t.plan.wave, w, wf, t.plan, sector)
-        t.dram_bytes = np.minimum(
-            dram_bytes(one_wave, waves, whole[id(t)], everything, device), np.maximum(t.l2_bytes, whole[id(t)])
-        )
+        asked = asked_with[id(t.plan.access)] * sector
+        own_share = share if cached else np.zeros(1)
+        t.l2_bytes = l2_bytes(asked, scopes, own_share)
+        one_wave = _footprint_bytes(t.plan.wave, w, wf, t.plan, device.dram.sector_bytes)
+        if t.plan.tile is not None:
+            tiles = _distinct_tiles(t.plan.tile, columns, wave, (gx, gy))
+            one_wave = one_wave if tiles is None else np.minimum(one_wave, tiles * prints[id(t)][0])
+        coarser = max(device.dram.sector_bytes / sector, 1.0)
+        t.dram_bytes = np.minimum(dram_bytes(one_wave, waves, whole[id(t)], everything, device), t.l2_bytes * coarser)
+        if t.plan.repeats is not None and id(t.plan.repeats) in fetched:
+            block, one = fetched[id(t.plan.repeats)]
+            t.l2_bytes = t.l2_bytes * (1.0 - fits(block, own_share))
+            kept = fits(one, float(device.l2.effective_capacity_bytes))
+            t.dram_bytes = np.minimum(t.dram_bytes * (1.0 - kept), t.l2_bytes * coarser)
+        fetched[id(t.plan.access)] = (prints[id(t)][0], one_wave)
 
 
-def _atomic(a: AccessPlan) -> bool:
+_MOST_BLOCKS = 1 << 22
+
+
+def _distinct_tiles(
+    tile: Program, columns: Mapping[str, Any], wave: tuple[Ints, Ints, Ints], grid: tuple[Ints, Ints]
+) -> Floats | None:
+    """Different parts of an array that the blocks of the first wave start from, by trying them; None where they are too many."""
+    size = wave[0] * wave[1] * wave[2]
+    if size.sum() > _MOST_BLOCKS:
+        return None
+    row = np.repeat(np.arange(size.size), size)
+    block = np.arange(row.size) - (np.cumsum(size) - size)[row]
+    rest = block // grid[0][row]
+    env = {n: v[row] if np.ndim(v) else v for n, v in columns.items()}
+    env |= {"block_x": block % grid[0][row], "block_y": rest % grid[1][row], "block_z": rest // grid[1][row]}
+    offset = np.broadcast_to(np.asarray(tile(env)[0], np.int64), row.shape)
+    pairs = np.unique(np.stack([row, offset]), axis=1)
+    return np.bincount(pairs[0], minlength=size.size).astype(np.float64)
+
+
+def _asked(accesses: list[AccessTotals]) -> dict[int, Floats]:
+    """Sectors that each load's requests ask for, with those of the loads that follow it."""
+    asked: dict[int, Floats] = {}
+    for t in accesses:
+        leader = id(t.plan.follows if t.plan.follows is not None else t.plan.access)
+        asked[leader] = asked.get(leader, np.zeros(1)) + t.sectors
+    return asked
+
+
+def is_atomic(a: AccessPlan) -> bool:
+    """Whether the access belongs to an atomic read-modify-write."""
     return isinstance(a.site.leaf, Statement) and a.site.leaf.atomic
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 import sympy
 
-from costmodel.cost.sheet import Checks, Sheet, make_checks, three, triangular
+from costmodel.cost.sharing import Role, roles
+from costmodel.cost.sheet import Checks, Sheet, make_checks, three
 from costmodel.counts.footprint import Footprint, footprint
 from costmodel.counts.nests import executions
 from costmodel.ir import Access, Barrier, Kernel, Loop, Site, Statement
 from costmodel.ir.checks import describe
-from costmodel.symbols import free_names, quotient, size
+from costmodel.symbols import CeilDiv, FloorDiv, Maximum, Minimum, Mod, Program, compile_program, free_names, size
 
 __all__ = [
     "WAVE",
@@ -62,18 +63,24 @@ class AccessPlan:
     """`load` or `store`."""
     requested: int
     """Handle: thread-level executions times bytes."""
-    names: tuple[str, ...]
-    """Sizes that its requests depend on."""
     scopes: tuple[ScopePlan, ...]
     """Of global accesses: the whole block first, then each serial loop inwards."""
     wave: FootprintPlan | None
     step: FootprintPlan | None
     """Of a wave in one machine iteration: its strides and extents cover all dimensions."""
     whole: FootprintPlan | None
+    tile: Program | None
+    """Where blocks are swizzled: the offset of a block's part from block indices `block_x`, `block_y`, `block_z`."""
     per_address: int
     """Handle: requests that share one computed address: unrolled steps along the last dimension are immediate offsets."""
     staged: bool
     """True for a global load whose statement stores to shared memory."""
+    follows: Access | None
+    """A load that brings in this one's elements too (see `cost.sharing`)."""
+    addressed: bool
+    """Whether its address is computed, not a known distance from another's."""
+    repeats: Access | None
+    """An earlier load, in other loops, of the same elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,8 @@ class StatementPlan:
     """Handle: thread-level."""
     work: tuple[tuple[str, str, int], ...]
     """Kind, dtype name, handle of operations for one execution."""
+    independent: int | None
+    """Handle: accumulators that a thread updates in turn, so that one need not wait for the other; None if it updates none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,8 @@ class RoundTrip:
     bytes: int
     """Handle: bytes that one thread loads in all trips together."""
     behind_barrier: bool
+    stages: int | None
+    """Handle: pipeline stages of asynchronous copies; None for loads into registers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +151,7 @@ def make_plan(kernel: Kernel) -> Plan:
     Raises:
         UnsupportedError: a guard or extent that cannot be counted.
     """
-    sheet, waves = Sheet(), Sheet()
+    sheet, waves, parts = Sheet(), Sheet(), roles(kernel)
     accesses: list[AccessPlan] = []
     statements: list[StatementPlan] = []
     for site in kernel.statements():
@@ -148,24 +159,17 @@ def make_plan(kernel: Kernel) -> Plan:
         assert isinstance(leaf, Statement)
         count = executions(kernel, site)
         work = tuple((w.kind, w.dtype.name, sheet.add(w.amount)) for w in leaf.work)
-        statements.append(StatementPlan(site, sheet.add(count), work))
+        updated = _updated(leaf)
+        accumulators = sum((b.elements for b in kernel.buffers if b.name in updated), sympy.Integer(0))
+        statements.append(StatementPlan(site, sheet.add(count), work, sheet.add(accumulators) if updated else None))
         for kind, group in (("load", leaf.loads), ("store", leaf.stores)):
             for access in group:
                 if access.buffer.space != "register":
-                    accesses.append(_access(kernel, site, access, kind, count, sheet, waves))
+                    role = parts.get(id(access)) if kind == "load" else None
+                    accesses.append(_access(kernel, site, access, kind, count, role, sheet, waves))
     rolled = _rolled(kernel)
     acc, fragments, sweeps = _register_arrays(kernel)
     block, grid = kernel.block_shape(), kernel.grid_shape()
-    used = {s.name for a in kernel.loops() for s in a.extent.free_symbols} | {
-        s.name
-        for p in (*statements,)
-        for w in p.site.leaf.work  # type: ignore[union-attr]
-        for s in w.amount.free_symbols
-    }
-    used |= {
-        s.name for p in accesses for e in (*p.access.index, *p.access.buffer.strides, p.access.width) for s in e.free_symbols
-    }
-    used |= {s.name for b in kernel.buffers if b.space in ("shared", "register") for e in b.shape for s in e.free_symbols}
     return Plan(
         kernel=kernel,
         sheet=sheet,
@@ -187,30 +191,60 @@ def make_plan(kernel: Kernel) -> Plan:
         statements=tuple(statements),
         accesses=tuple(accesses),
         round_trips=_round_trips(kernel, sheet),
-        names=frozenset(used & set(kernel.params)),
+        names=_sizes_used(kernel),
     )
 
 
-def _access(kernel: Kernel, site: Site, access: Access, kind: str, count: sympy.Expr, sheet: Sheet, waves: Sheet) -> AccessPlan:
+def _sizes_used(kernel: Kernel) -> frozenset[str]:
+    """Sizes without which another kernel would be described; those that only requirements mention are left out."""
+    found = [e for e in (kernel.max_threads, kernel.registers) if e is not None]
+    for loop in kernel.loops():
+        found += [loop.extent, loop.unroll, loop.stages]
+    for site in kernel.sites:
+        found += [e for g in site.guards for c in g.conditions for e in c[1:]]
+        if isinstance(site.leaf, Statement):
+            found += [w.amount for w in site.leaf.work]
+            for access in (*site.leaf.loads, *site.leaf.stores):
+                found += [*access.index, access.width, *access.buffer.shape, *access.buffer.strides]
+    return free_names(*found) & frozenset(kernel.params)
+
+
+def _access(
+    kernel: Kernel, site: Site, access: Access, kind: str, count: sympy.Expr, role: Role | None, sheet: Sheet, waves: Sheet
+) -> AccessPlan:
     assert isinstance(site.leaf, Statement)
-    requested = sheet.add(count * access.bytes)
-    per_address = sheet.add(_requests_per_address(site, access))
-    guards = [e for g in site.guards for c in g.conditions for e in c[1:]]
-    extents = [loop.extent for loop in site.loops]
-    names = tuple(sorted(free_names(*access.index, *access.buffer.strides, access.width, *guards, *extents) & set(kernel.params)))
     staged = kind == "load" and access.buffer.space == "global" and any(a.buffer.space == "shared" for a in site.leaf.stores)
-    if access.buffer.space != "global":
-        return AccessPlan(site, access, describe(access), kind, requested, names, (), None, None, None, per_address, staged)
+    bare = AccessPlan(
+        site=site,
+        access=access,
+        text=describe(access),
+        kind=kind,
+        requested=sheet.add(count * access.bytes),
+        scopes=(),
+        wave=None,
+        step=None,
+        whole=None,
+        tile=None,
+        per_address=sheet.add(_requests_per_address(site, access)),
+        staged=staged,
+        follows=role.follows if role else None,
+        addressed=role.addressed if role else True,
+        repeats=role.repeats if role else None,
+    )
+    if access.buffer.space != "global" or bare.follows is not None:
+        return bare
+
+    def touched(over: tuple[Loop, ...]) -> Footprint:
+        return role.footprint(kernel, (site, access), over) if role else footprint(kernel, site, access, over)
+
     serial = site.serial()
     threads = tuple(loop for loop in site.loops if loop.kind == "thread")
     scopes = []
     for depth in range(len(serial) + 1):
-        inner = serial[depth:]
-        passes = sympy.Mul(*(loop.extent for loop in serial[:depth])) if not triangular(site) else sympy.Integer(1)
-        plan = _footprint_plan(footprint(kernel, site, access, (*threads, *inner)), sheet)
+        passes = sympy.Mul(*(_mean_extent(loop, site.loops) for loop in serial[:depth]))
+        plan = _footprint_plan(touched((*threads, *serial[depth:])), sheet)
         scopes.append(ScopePlan(plan, sheet.add(passes), tuple(str(loop.index) for loop in serial[:depth])))
     truncated = tuple(replace(loop, extent=size(WAVE[loop.axis])) if loop.kind == "block" else loop for loop in site.loops)
-    wave = _footprint_plan(footprint(kernel, site, access, truncated), waves)
     at_once = tuple(loop for loop in truncated if loop.kind != "serial" or loop.unroll == loop.extent)
     together = footprint(kernel, site, access, at_once)
     step = FootprintPlan(
@@ -218,10 +252,24 @@ def _access(kernel: Kernel, site: Site, access: Access, kind: str, count: sympy.
         tuple(waves.add(e) for e in together.steps[::2]),
         tuple(waves.add(e) for e in together.steps[1::2]),
     )
-    whole = _footprint_plan(footprint(kernel, site, access, site.loops), sheet)
-    return AccessPlan(
-        site, access, describe(access), kind, requested, names, tuple(scopes), wave, step, whole, per_address, staged
+    return replace(
+        bare,
+        scopes=tuple(scopes),
+        wave=_footprint_plan(touched(truncated), waves),
+        step=step,
+        whole=_footprint_plan(touched(site.loops), sheet),
+        tile=_tile(site, access),
     )
+
+
+def _tile(site: Site, access: Access) -> Program | None:
+    """The block's part of the offset, where it is not affine in the block indices."""
+    blocks = {loop.index: sympy.Symbol(f"block_{'xyz'[loop.axis]}", integer=True) for loop in site.loops if loop.kind == "block"}
+    calls = access.offset.atoms(Mod, FloorDiv, Minimum, Maximum)
+    if not any(c.free_symbols & blocks.keys() for c in calls):
+        return None
+    still = {loop.index: sympy.Integer(0) for loop in site.loops if loop.kind != "block"}
+    return compile_program([access.offset.xreplace({**still, **blocks})])
 
 
 def _requests_per_address(site: Site, access: Access) -> sympy.Expr:
@@ -240,35 +288,40 @@ def _rolled(kernel: Kernel) -> list[Loop]:
 
 
 def _outer_loops(kernel: Kernel, inner: Loop) -> tuple[Loop, ...]:
-    """Serial loops from the outermost to this one."""
+    """Loops from the outermost to this one."""
     site = next(s for s in kernel.sites if any(loop is inner for loop in s.loops))
-    serial = site.serial()
-    return serial[: next(n for n, loop in enumerate(serial) if loop is inner) + 1]
+    return site.loops[: next(n for n, loop in enumerate(site.loops) if loop is inner) + 1]
 
 
 def _trips(loops: tuple[Loop, ...]) -> sympy.Expr:
-    """Iterations of the machine loops among these, for one thread; triangular extents at their mean."""
+    """Iterations of the serial machine loops among these, for one thread; triangular extents at their mean."""
     total = sympy.Integer(1)
     for loop in loops:
-        total *= quotient(_mean_extent(loop, loops), loop.unroll)
+        if loop.kind == "serial":
+            total *= CeilDiv(_mean_extent(loop, loops), loop.unroll)
     return total
 
 
 def _mean_extent(loop: Loop, loops: tuple[Loop, ...]) -> sympy.Expr:
+    """The extent with outer indices, of blocks too, at the middle of their range."""
     extent = loop.extent
     for other in loops:
         if other.index in extent.free_symbols:
-            extent = extent.subs(other.index, (other.extent - 1) / 2)
+            extent = extent.subs(other.index, (_mean_extent(other, loops) - 1) / 2)
     return extent
 
 
 def _iterations(site: Site) -> sympy.Expr:
-    serial = site.serial()
-    return sympy.Mul(*(_mean_extent(loop, serial) for loop in serial))
+    return sympy.Mul(*(_mean_extent(loop, site.loops) for loop in site.serial()))
 
 
 def _bytes(kernel: Kernel, names: set[str]) -> sympy.Expr:
     return sum((b.elements * b.dtype.itemsize for b in kernel.buffers if b.name in names), sympy.Integer(0))
+
+
+def _updated(statement: Statement) -> set[str]:
+    """Register arrays that a statement reads and writes."""
+    return {a.buffer.name for a in statement.loads if a.buffer.space == "register"} & {a.buffer.name for a in statement.stores}
 
 
 def _register_arrays(kernel: Kernel) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
@@ -277,9 +330,7 @@ def _register_arrays(kernel: Kernel) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr
     sweeps = sympy.Integer(0)
     for site in kernel.statements():
         assert isinstance(site.leaf, Statement)
-        both = {a.buffer.name for a in site.leaf.loads if a.buffer.space == "register"} & {
-            a.buffer.name for a in site.leaf.stores
-        }
+        both = _updated(site.leaf)
         if both:
             updated |= both
             elements = sum((b.elements for b in kernel.buffers if b.name in both), sympy.Integer(0))
@@ -302,19 +353,23 @@ def _bytes_in_flight(kernel: Kernel) -> sympy.Expr:
 def _round_trips(kernel: Kernel, sheet: Sheet) -> tuple[RoundTrip, ...]:
     """Groups of loads in the same machine loop and space: they are issued together and waited for once."""
     barriers = [s for s in kernel.sites if isinstance(s.leaf, Barrier)]
-    found: dict[tuple[tuple[str, ...], str], tuple[sympy.Expr, sympy.Expr, bool]] = {}
+    found: dict[tuple[tuple[str, ...], str, sympy.Expr | None], tuple[sympy.Expr, sympy.Expr, bool]] = {}
     for site in kernel.statements():
         assert isinstance(site.leaf, Statement)
         rolled = tuple(str(loop.index) for loop in site.serial() if loop.unroll != loop.extent)
         behind = any(_shares_rolled(b, rolled) for b in barriers)
         for access in site.leaf.loads:
-            if access.buffer.space not in ("global", "shared") or site.leaf.asynchronous:
+            if access.buffer.space not in ("global", "shared"):
                 continue
-            key = (rolled, access.buffer.space)
+            stages = next((loop.stages for loop in reversed(site.serial()) if loop.stages != 1), sympy.Integer(1))
+            key = (rolled, access.buffer.space, stages if site.leaf.asynchronous else None)
             staged = behind and access.buffer.space == "global" and any(a.buffer.space == "shared" for a in site.leaf.stores)
-            trips, loaded, waits = found.get(key, (_trips(site.serial()), sympy.Integer(0), False))
+            trips, loaded, waits = found.get(key, (_trips(site.loops), sympy.Integer(0), False))
             found[key] = (trips, loaded + _iterations(site) * access.bytes, waits or staged)
-    return tuple(RoundTrip(k[1], sheet.add(t), sheet.add(w), waits) for k, (t, w, waits) in found.items())
+    return tuple(
+        RoundTrip(space, sheet.add(t), sheet.add(w), waits, None if stages is None else sheet.add(stages))
+        for (_, space, stages), (t, w, waits) in found.items()
+    )
 
 
 def _shares_rolled(barrier: Site, rolled: tuple[str, ...]) -> bool:

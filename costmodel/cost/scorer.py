@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from costmodel.cost.counters import counters
 from costmodel.cost.evaluate import Charged, evaluate
 from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
 from costmodel.cost.plan import Plan, make_plan
+from costmodel.counts import TooManyCasesError
 from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
 from costmodel.ir import Description, Kernel
@@ -76,7 +78,8 @@ def checked_registers(registers: int | None, kernel: str, device: Device) -> int
 
 _ROWS_AT_ONCE = 16_384
 """Rows priced together: all lanes of all their warps are in memory at once."""
-_PLANS: dict[int, tuple[Kernel, Plan]] = {}
+_PLANS: OrderedDict[int, tuple[Kernel, Plan]] = OrderedDict()
+_MOST_PLANS = 1024
 
 
 def plan_for(kernel: Kernel) -> Plan:
@@ -84,6 +87,8 @@ def plan_for(kernel: Kernel) -> Plan:
     known = _PLANS.get(id(kernel))
     if known is None or known[0] is not kernel:
         known = _PLANS[id(kernel)] = (kernel, make_plan(kernel))
+        if len(_PLANS) > _MOST_PLANS:
+            _PLANS.popitem(last=False)
     return known[1]
 
 
@@ -138,7 +143,14 @@ class Scorer:
         if not good.size:
             return
         kept = {n: c[good] if np.ndim(c) else c for n, c in taken.items()}
-        charged = evaluate(plan, self.device, kept, good.size, self.registers)
+        try:
+            charged = evaluate(plan, self.device, kept, good.size, self.registers)
+        except TooManyCasesError:
+            if which.size == 1:
+                raise
+            for half in np.array_split(which, 2):
+                self._fill(result, plan, columns, half)
+            return
         over = launch_reasons(charged, self.device)
         rows = which[good]
         result.reason[rows] = over

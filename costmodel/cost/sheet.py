@@ -10,9 +10,10 @@ import numpy as np
 import sympy
 
 from costmodel.counts.affine import HasExtent, affine_terms, delinearised
-from costmodel.ir import Kernel, Site, facts_of
+from costmodel.counts.lanes import WIDEST_BYTES
+from costmodel.ir import Kernel, Site, Statement, facts_of
 from costmodel.ir.checks import describe
-from costmodel.symbols import Condition, Maximum, Program, compile_program
+from costmodel.symbols import Condition, Maximum, Minimum, Mod, Program, compile_program
 
 __all__ = ["Checks", "Sheet", "make_checks", "three", "triangular"]
 
@@ -54,9 +55,9 @@ class Checks:
     grid: tuple[int, int, int]
     static_shared_bytes: int
     dynamic_shared_bytes: int
+    constant_bytes: int
     global_bytes: int
-    bounds: tuple[tuple[str, int, int], ...]
-    """For unguarded accesses in each dimension: text, handle of the largest index, handle of the extent."""
+    reaches: tuple[Reach, ...]
 
 
 def make_checks(kernel: Kernel) -> Checks:
@@ -81,31 +82,71 @@ def make_checks(kernel: Kernel) -> Checks:
         three(sheet, kernel.grid_shape()),
         sheet.add(total("shared", dynamic=False)),
         sheet.add(total("shared", dynamic=True)),
+        sheet.add(total("constant")),
         sheet.add(total("global")),
-        tuple(_bounds(kernel, sheet)),
+        tuple(_reaches(kernel, sheet)),
     )
 
 
-def _bounds(kernel: Kernel, sheet: Sheet) -> Iterator[tuple[str, int, int]]:
-    """Largest index of each dimension of each unguarded access, where it can be told."""
-    seen: set[tuple[sympy.Expr, sympy.Expr]] = set()
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where one dimension of an unguarded access reaches; handles."""
+
+    text: str
+    smallest: int
+    largest: int
+    extent: int
+    misaligned: int | None
+    """0 where every position of a wide access is a multiple of its width."""
+
+
+def _reaches(kernel: Kernel, sheet: Sheet) -> Iterator[Reach]:
+    """What can be told of the range of each dimension of each access; guarded ones are only checked for alignment."""
+    seen: set[tuple[sympy.Expr, ...]] = set()
     for site in kernel.statements():
-        if site.guards or triangular(site):
+        if triangular(site) or not isinstance(site.leaf, Statement):
             continue
         loops: dict[sympy.Symbol, HasExtent] = {loop.index: loop for loop in site.loops}
-        for a in (*site.leaf.loads, *site.leaf.stores):  # type: ignore[union-attr]
+        for a in (*site.leaf.loads, *site.leaf.stores):
             for d, (i, extent) in enumerate(zip(a.index, a.buffer.shape, strict=True)):
-                last = a.width - 1 if d == len(a.index) - 1 else sympy.Integer(0)
+                width = a.width if d == len(a.index) - 1 else sympy.Integer(1)
                 (form,), _ = delinearised((i,), table := dict(loops), facts_of(kernel.requirements))
                 terms = affine_terms(form, set(table))
-                if terms is None or (form, extent) in seen:
+                if terms is None or (form, extent, width) in seen:
                     continue
-                seen.add((form, extent))
-                largest = terms[1] + last
-                for s, c in terms[0].items():
-                    largest += Maximum(c * (table[s].extent - 1), sympy.Integer(0))
-                text = f"index {d} of {describe(a)} in {site.leaf.name!r}"  # type: ignore[union-attr]
-                yield text, sheet.add(largest), sheet.add(extent)
+                seen.add((form, extent, width))
+                text = f"index {d} of {describe(a)} in {site.leaf.name!r}"
+                smallest, largest = _range(*terms, table)
+                aligned = None if width == 1 else sheet.add(_misaligned(*terms, table, width, a.buffer.dtype.itemsize))
+                if site.guards:
+                    smallest, largest = sympy.Integer(0), extent - width
+                yield Reach(text, sheet.add(smallest), sheet.add(largest + width - 1), sheet.add(extent), aligned)
+
+
+def _range(
+    coefficients: dict[sympy.Symbol, sympy.Expr], rest: sympy.Expr, loops: dict[sympy.Symbol, HasExtent]
+) -> tuple[sympy.Expr, sympy.Expr]:
+    """Smallest and largest value of an affine index."""
+    zero, smallest, largest = sympy.Integer(0), rest, rest
+    for s, c in coefficients.items():
+        reach = c * (loops[s].extent - 1)
+        smallest, largest = smallest + Minimum(reach, zero), largest + Maximum(reach, zero)
+    return smallest, largest
+
+
+def _misaligned(
+    coefficients: dict[sympy.Symbol, sympy.Expr],
+    rest: sympy.Expr,
+    loops: dict[sympy.Symbol, HasExtent],
+    width: sympy.Expr,
+    itemsize: int,
+) -> sympy.Expr:
+    """0 where every value is a multiple of the width of one instruction."""
+    unit = Minimum(width, sympy.Integer(max(WIDEST_BYTES // itemsize, 1)))
+    total = Mod(rest, unit)
+    for s, c in coefficients.items():
+        total += Minimum(loops[s].extent - 1, sympy.Integer(1)) * Mod(c, unit)
+    return total
 
 
 def three(sheet: Sheet, shape: tuple[sympy.Expr, sympy.Expr, sympy.Expr]) -> tuple[int, int, int]:

@@ -1,8 +1,8 @@
 """Enumeration of the loops that cannot be folded: one case for each combination of their values.
 
-A case fixes the pinned loops. Along a `long` loop (a block loop in one guard) the cases are: the
-stretch in which every lane passes, as one case with a count; each value on the boundary; nothing
-beyond it.
+A case fixes the pinned loops. Along a `long` loop (a block loop that its guards move through evenly)
+the cases are: the stretch in which every lane passes all of them, as one case with a count; each value
+in which some lane may pass; nothing beyond.
 """
 
 from __future__ import annotations
@@ -17,12 +17,21 @@ import sympy
 
 from costmodel.errors import UnsupportedError
 from costmodel.ir import Loop
-from costmodel.symbols import Program, compile_program
+from costmodel.symbols import Program, compile_program, expanded
 
-__all__ = ["MOST_CASES", "Cases", "Expansion", "expand"]
+__all__ = ["MOST_CASES", "SAMPLED_FROM", "Cases", "Expansion", "Stretch", "TooManyCasesError", "expand"]
 
-MOST_CASES = 1 << 21
-"""Cases beyond which a nest is refused instead of eating the machine's memory."""
+MOST_CASES = 1 << 19
+"""Cases, and warps of all cases, beyond which a table is priced in parts and a single nest is refused."""
+
+
+SAMPLED_FROM, SAMPLES = 1 << 16, 1 << 12
+"""Values of enumerated loops beyond which one configuration is sampled, and how many samples are taken."""
+
+
+class TooManyCasesError(UnsupportedError):
+    """What would have to be enumerated does not fit into memory."""
+
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -59,6 +68,18 @@ class Cases:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """A block loop along which only the ends need enumerating."""
+
+    name: str
+    position: str
+    """Among the folded loops."""
+    extent: Program
+    guards: tuple[tuple[int, Program, Program], ...]
+    """Of each guard it stands in: number, the loop's coefficient, and the guard with the loop at 0."""
+
+
+@dataclass(frozen=True, slots=True)
 class Expansion:
     """What to enumerate, compiled."""
 
@@ -67,8 +88,7 @@ class Expansion:
     """Names and extents of the loops to enumerate, outermost first."""
     dependent: tuple[tuple[str, Program], ...]
     """Positions (among the folded) and extents of loops whose trip count depends on a pinned one."""
-    long: tuple[tuple[str, str, int, Program, Program], ...]
-    """Name, position among the folded, guard, `(coefficient, extent)` and the guard without the loop."""
+    long: tuple[Stretch, ...]
     guards: int
 
     @classmethod
@@ -79,24 +99,27 @@ class Expansion:
         dependent: Mapping[sympy.Symbol, sympy.Expr],
         position: Mapping[sympy.Symbol, str],
         slack: list[sympy.Expr],
-        long: Mapping[sympy.Symbol, tuple[int, sympy.Expr]],
+        long: Mapping[sympy.Symbol, Mapping[int, sympy.Expr]],
         extents: Mapping[sympy.Symbol, sympy.Expr],
         rename: Mapping[sympy.Symbol, sympy.Symbol],
     ) -> Expansion:
-        """Compile the pieces."""
+        """Compile the pieces; `long` gives each loop's coefficient in each guard it stands in."""
+
+        def rest(j: int, i: sympy.Symbol, c: sympy.Expr) -> Program:
+            return compile_program([expanded(slack[j] - c * i).xreplace(rename)])
+
         return cls(
             where,
             tuple((str(loop.index), compile_program([loop.extent])) for loop in pinned),
             tuple((position[i], compile_program([e])) for i, e in dependent.items()),
             tuple(
-                (
+                Stretch(
                     str(i),
                     position[i],
-                    j,
-                    compile_program([c, extents[i]]),
-                    compile_program([(slack[j] - c * i).expand().xreplace(rename)]),
+                    compile_program([extents[i]]),
+                    tuple((j, compile_program([c]), rest(j, i, c)) for j, c in guards.items()),
                 )
-                for i, (j, c) in long.items()
+                for i, guards in long.items()
             ),
             len(slack),
         )
@@ -106,7 +129,7 @@ def expand(expansion: Expansion, columns: Mapping[str, Any], count: int, threads
     """Enumerate the cases of `count` distinct configurations.
 
     Raises:
-        UnsupportedError: more than `MOST_CASES` of them.
+        TooManyCasesError: more than `MOST_CASES` of them.
     """
     row = np.arange(count)
     nothing = np.zeros(count, bool)
@@ -115,8 +138,8 @@ def expand(expansion: Expansion, columns: Mapping[str, Any], count: int, threads
         cases = _enumerate(expansion, cases, name, _value(extent, columns, cases)[0])
     counts = {p: np.maximum(_value(extent, columns, cases)[0], 0) for p, extent in expansion.dependent}
     cases = replace(cases, counts=counts)
-    for name, position, guard, ends, rest in expansion.long:
-        cases = _boundary(expansion, cases, columns, threads, name, position, guard, ends, rest)
+    for stretch in expansion.long:
+        cases = _ends(expansion, cases, columns, threads, stretch)
     return cases
 
 
@@ -127,53 +150,82 @@ def _value(program: Program, columns: Mapping[str, Any], cases: Cases) -> list[A
 
 def _enumerate(expansion: Expansion, cases: Cases, name: str, extent: Ints) -> Cases:
     extent = np.maximum(extent, 0)
-    _check(expansion, name, int(extent.sum()))
-    source = np.repeat(np.arange(extent.size), extent)
-    value = np.arange(source.size) - (np.cumsum(extent) - extent)[source]
+    wanted = extent.sum(dtype=np.float64)
+    if wanted > SAMPLED_FROM and not cases.row.any():
+        return _sample(cases, name, extent)
+    _check(expansion, name, wanted)
+    source, value = _ragged(np.zeros_like(extent), extent)
     taken = cases.taken(source)
     return replace(taken, values={**taken.values, name: value})
 
 
-def _check(expansion: Expansion, name: str, wanted: int) -> None:
+def _sample(cases: Cases, name: str, extent: Ints) -> Cases:
+    """Evenly spaced values of a loop that is too long to enumerate, of one configuration: an approximation."""
+    each = max(SAMPLES // cases.row.size, 1)
+    number = np.minimum(extent, each)
+    source, position = _ragged(np.zeros_like(number), number)
+    value = ((2 * position + 1) * extent[source]) // (2 * number[source])
+    taken = cases.taken(source)
+    return replace(
+        taken, values={**taken.values, name: value}, weight=taken.weight * extent[source] / number[source], exact=False
+    )
+
+
+def _check(expansion: Expansion, name: str, wanted: float) -> None:
     if wanted > MOST_CASES:
-        raise UnsupportedError(
-            f"{expansion.where}: {wanted:,} combinations of loop values would have to be enumerated (at loop {name}, "
+        raise TooManyCasesError(
+            f"{expansion.where}: {wanted:,.0f} combinations of loop values would have to be enumerated (at loop {name}, "
             "which stands in a guard, in another extent, or under // or %); "
             "state the guard's share with k.when(…, fraction=…), or make the index affine"
         )
 
 
-def _boundary(
-    expansion: Expansion,
-    cases: Cases,
-    columns: Mapping[str, Any],
-    threads: Any,
-    name: str,
-    position: str,
-    guard: int,
-    ends: Program,
-    rest: Program,
-) -> Cases:
-    """Split a block loop into the stretch where all lanes pass and the values where only some do."""
-    step, extent = _value(ends, columns, cases)
-    low, high = _lane_range(cases, columns, threads, rest)
-    full = np.clip(-(high // step), 0, extent)
-    none = np.clip(-(low // step), 0, extent)
-    partial = none - full
-    _check(expansion, name, int(partial.sum()) + cases.row.size)
-    inside = np.flatnonzero(full > 0)
-    source = np.repeat(np.arange(partial.size), partial)
-    value = full[source] + np.arange(source.size) - (np.cumsum(partial) - partial)[source]
-    taken = cases.taken(np.concatenate([inside, source]))
-    zeros, ones = np.zeros(inside.size, np.int64), np.ones(source.size, np.int64)
+def _ends(expansion: Expansion, cases: Cases, columns: Mapping[str, Any], threads: Any, stretch: Stretch) -> Cases:
+    """Split a block loop into the stretch where all lanes pass its guards and the values where only some may."""
+    (extent,) = _value(stretch.extent, columns, cases)
+    first, last = np.zeros_like(extent), extent
+    possible_first, possible_last = first, last
+    holds: dict[int, npt.NDArray[np.bool_]] = {}
+    for guard, coefficient, rest in stretch.guards:
+        (c,) = _value(coefficient, columns, cases)
+        low, high = _lane_range(cases, columns, threads, rest)
+        for value, full in ((high, True), (low, False)):
+            start = np.where(c < 0, value // np.maximum(-c, 1) + 1, 0)
+            stop = np.where(c > 0, -(value // np.maximum(c, 1)), extent)
+            if not full:
+                stop = np.where((c == 0) & (low >= 0), 0, stop)
+                possible_first, possible_last = np.maximum(possible_first, start), np.minimum(possible_last, stop)
+            else:
+                first, last = np.maximum(first, start), np.minimum(last, stop)
+        holds[guard] = (c != 0) | (high < 0)
+    possible_last = np.maximum(possible_last, possible_first)
+    empty = (first >= last) | (first >= possible_last) | (last <= possible_first)
+    first = np.where(empty, possible_last, np.maximum(first, possible_first))
+    last = np.where(empty, possible_last, np.minimum(last, possible_last))
+    count = last - first
+    inside = np.flatnonzero(count > 0)
+    before, low_values = _ragged(possible_first, first)
+    after, high_values = _ragged(last, possible_last)
+    outside = np.concatenate([before, after])
+    _check(expansion, stretch.name, outside.size + inside.size)
+    taken = cases.taken(np.concatenate([inside, outside]))
+    nowhere = np.zeros(outside.size, bool)
     passed = list(taken.passed)
-    passed[guard] = np.concatenate([zeros == 0, ones == 0])
+    for guard, held in holds.items():
+        passed[guard] = np.concatenate([held[inside], nowhere])
     return replace(
         taken,
-        values={**taken.values, name: np.concatenate([zeros, value])},
-        counts={**taken.counts, position: np.concatenate([full[inside], ones])},
+        values={**taken.values, stretch.name: np.concatenate([first[inside], low_values, high_values])},
+        counts={**taken.counts, stretch.position: np.concatenate([count[inside], np.ones(outside.size, np.int64)])},
         passed=tuple(passed),
     )
+
+
+def _ragged(start: Ints, stop: Ints) -> tuple[Ints, Ints]:
+    """Every integer of each range, and the range it is from."""
+    length = np.maximum(stop - start, 0)
+    source = np.repeat(np.arange(length.size), length)
+    return source, start[source] + np.arange(source.size) - (np.cumsum(length) - length)[source]
 
 
 def _lane_range(cases: Cases, columns: Mapping[str, Any], threads: Any, rest: Program) -> tuple[Ints, Ints]:

@@ -58,8 +58,8 @@ class _Key:
 
 
 @lru_cache(maxsize=4096)
-def _opaque(key: _Key) -> tuple[tuple[int, Program], ...]:
-    """Terms of the offset that are not affine in block and serial indices, with their constant factors."""
+def _uniform_terms(key: _Key) -> tuple[tuple[int, Program], ...]:
+    """Terms of the offset in block and serial indices alone, with their constant factors."""
     if key.access is None:
         return ()
     indices = {loop.index for loop in key.site.loops}
@@ -67,7 +67,7 @@ def _opaque(key: _Key) -> tuple[tuple[int, Program], ...]:
     found = []
     for n, term in enumerate(_terms(key.access.offset)):
         factor, rest = term.as_independent(*indices, as_Add=False)
-        if rest.free_symbols & uniform and not rest.is_Symbol and rest.free_symbols & indices <= uniform:
+        if rest.free_symbols & uniform and rest.free_symbols & indices <= uniform:
             found.append((n, compile_program([factor * key.access.buffer.dtype.itemsize])))
     return tuple(found)
 
@@ -76,8 +76,8 @@ def _irrelevant(
     kernel: Kernel, site: Site, access: Access | None, granule_bytes: int, columns: Mapping[str, Any]
 ) -> tuple[int, ...]:
     """Terms that are a multiple of the granule in every configuration, so that they cannot change a request."""
-    opaque = _opaque(_Key(kernel, site, access, granule_bytes))
-    return tuple(n for n, factor in opaque if not np.any(factor(columns)[0] % granule_bytes))
+    uniform = _uniform_terms(_Key(kernel, site, access, granule_bytes))
+    return tuple(n for n, factor in uniform if not np.any(factor(columns)[0] % granule_bytes))
 
 
 def _terms(offset: sympy.Expr) -> tuple[sympy.Expr, ...]:
@@ -182,8 +182,8 @@ def _conditions(
     loops: Mapping[sympy.Symbol, Loop],
     pinned: set[sympy.Symbol],
     threads: set[sympy.Symbol],
-) -> tuple[list[sympy.Expr], list[sympy.Expr], dict[sympy.Symbol, tuple[int, sympy.Expr]]]:
-    """Below-zero forms, non-zero forms, and for some of the former a block loop along which the boundary is enough."""
+) -> tuple[list[sympy.Expr], list[sympy.Expr], dict[sympy.Symbol, dict[int, sympy.Expr]]]:
+    """Below-zero forms, non-zero forms, and the block loops along which the ends are enough, with their coefficients."""
     slack: list[sympy.Expr] = []
     unequal: list[sympy.Expr] = []
     for condition in conditions:
@@ -192,12 +192,15 @@ def _conditions(
             unequal.append(expanded(condition[1] - condition[2]))
         else:
             slack += [expanded(e) for e in forms]
-    long: dict[sympy.Symbol, tuple[int, sympy.Expr]] = {}
-    for j, e in enumerate(slack):
-        for i in sorted(e.free_symbols & loops.keys() - pinned, key=str):
-            c = e.coeff(i)
-            alone = not any(i in o.free_symbols for o in (*slack[:j], *slack[j + 1 :], *unequal))
-            clean = not (e - c * i).expand().has(i) and not c.free_symbols & (loops.keys() | threads)
-            if loops[i].kind == "block" and alone and clean and c.is_positive and all(j != owner for owner, _ in long.values()):
-                long[i] = (j, c)
+    long: dict[sympy.Symbol, dict[int, sympy.Expr]] = {}
+    for i in loops:
+        guards = {j: e.coeff(i) for j, e in enumerate(slack) if i in e.free_symbols}
+        even = all(
+            not expanded(slack[j] - c * i).has(i)
+            and not c.free_symbols & (loops.keys() | threads)
+            and not slack[j].free_symbols & long.keys()
+            for j, c in guards.items()
+        )
+        if loops[i].kind == "block" and guards and even and i not in pinned and not any(e.has(i) for e in unequal):
+            long[i] = guards
     return slack, unequal, long

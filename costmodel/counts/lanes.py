@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from costmodel.counts.cases import Cases, expand
+from costmodel.counts.cases import MOST_CASES, Cases, TooManyCasesError, expand
 from costmodel.counts.lane_plan import lane_plan
+from costmodel.counts.nests import label
 from costmodel.ir import Access, Kernel, Site
 
 __all__ = ["WIDEST_BYTES", "Columns", "Requests", "fold_residues", "warp_requests"]
@@ -81,13 +82,19 @@ def warp_requests(
         granule_bytes: alignment that matters: the line for global memory, one bank word for shared.
 
     Raises:
-        UnsupportedError: loops would have to be enumerated beyond reason; the message says which.
+        TooManyCasesError: loops would have to be enumerated beyond reason; the message says which.
     """
     plan = lane_plan(kernel, site, access, granule_bytes, columns)
     unique, inverse, count = distinct_rows(columns, plan.names)
     dx, dy, dz, width, *folded = plan.shape(unique)
     cases = expand(plan.expansion, unique, count, (dx, dy, dz))
     cases = _phases(cases, folded, plan.itemsize, granule_bytes)
+    warps = -(-np.broadcast_to(_at(dx * dy * dz, cases.row), cases.row.shape) // warp_size)
+    if cases.row.size > 1 and warps.sum() > MOST_CASES:
+        raise TooManyCasesError(
+            f"{label(kernel, site)}: {int(warps.sum()):,} warps would have to be enumerated, for their requests differ; "
+            "make the index affine, or state a guard's share with k.when(…, fraction=…)"
+        )
     tx, ty, tz, inside, of_case = _lanes(cases, dx, dy, dz, warp_size)
     env: dict[str, Any] = {
         n: _at(unique[n], cases.row[of_case])[:, None] if np.ndim(unique[n]) else unique[n] for n in plan.names

@@ -10,11 +10,11 @@ from typing import Any
 import sympy
 
 from costmodel.dtypes import DType
-from costmodel.errors import DescriptionError
+from costmodel.errors import DescriptionError, UnsupportedError
 from costmodel.ir.checks import finish
 from costmodel.ir.expressions import Comparison, Divisibility, Expr, Integer, to_sympy
 from costmodel.ir.types import Access, Barrier, Buffer, Guard, Kernel, Loop, LoopKind, Node, Space, Statement, Work
-from costmodel.symbols import Condition, Mod, index, is_identifier
+from costmodel.symbols import Condition, Mod, index, is_identifier, to_text
 
 __all__ = ["Array", "Builder", "Reference", "Static"]
 
@@ -56,7 +56,16 @@ class Array:
             raise DescriptionError(
                 f"{where}: slices are not accesses; write {self.buffer.name}[i, j].wide(n) for n consecutive elements"
             )
-        return Reference(Access(self.buffer, tuple(to_sympy(i) for i in items)))
+        if any(isinstance(i, Reference) for i in items):
+            raise UnsupportedError(
+                f"{where}: the index is itself loaded, so its lanes cannot be told; "
+                "index with a loop that spreads as the data does (i * stride for scattered elements, i for neighbours), "
+                "and put data-dependent branches under k.when(fraction=…)"
+            )
+        try:
+            return Reference(Access(self.buffer, tuple(to_sympy(i) for i in items)))
+        except DescriptionError as error:
+            raise DescriptionError(f"{where}: {error}") from None
 
 
 class Builder:
@@ -143,7 +152,10 @@ class Builder:
             raise DescriptionError(f"{where}: expected a DType such as f32, got {dtype!r}")
         if not isinstance(shape, tuple | list) or not shape:
             raise DescriptionError(f"{where}: expected a non-empty tuple of extents, got {shape!r}")
-        extents = tuple(to_sympy(n) for n in shape)
+        try:
+            extents = tuple(to_sympy(n) for n in shape)
+        except DescriptionError as error:
+            raise DescriptionError(f"{where}: {error}") from None
         if strides is None:
             steps = [sympy.Integer(1)]
             for extent in extents[:0:-1]:
@@ -276,6 +288,9 @@ class Builder:
 
     def copy(self, source: Reference, target: Reference, name: str | None = None, *, asynchronous: bool = False) -> None:
         """Move an element (or vector) from one array to another."""
+        if isinstance(source, Reference) and isinstance(target, Reference) and source.access.width != target.access.width:
+            widths = f"{to_text(source.access.width)} elements to {to_text(target.access.width)}"
+            raise DescriptionError(f"kernel {self._name}: k.copy moves {widths}; give both sides the same .wide(…)")
         (read,), (written,) = self._accesses(name or "copy", source), self._accesses(name or "copy", target)
         self.do(name or f"{read.buffer.name} to {written.buffer.name}", loads=source, stores=target, asynchronous=asynchronous)
 
@@ -335,7 +350,7 @@ class Builder:
 
     @staticmethod
     def mma(m: Integer, n: Integer, depth: Integer, dtype: DType) -> Work:
-        """One matrix instruction of a warp: an `m` × `n` tile, `depth` multiply-adds for each element."""
+        """One matrix instruction of 32 threads: an `m` × `n` tile, `depth` multiply-adds for each element."""
         return Work("mma", _dtype(dtype, "mma"), to_sympy(m) * to_sympy(n) * to_sympy(depth))
 
     @staticmethod

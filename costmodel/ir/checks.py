@@ -71,6 +71,8 @@ def _check_site(kernel: Kernel, site: Site, where: str) -> None:
     label = "barrier" if isinstance(site.leaf, Barrier) else f"statement {site.leaf.name!r}"
     here = f"{where}: {label}"
     _check_order(site, here)
+    if not any(loop.kind == "thread" for loop in site.loops) and any(loop.kind == "thread" for loop in kernel.loops()):
+        raise DescriptionError(f"{here}: it stands outside k.threads, but every thread of a block runs it; move it inside")
     if len(site.loops) + len(site.guards) > _DEEPEST:
         raise DescriptionError(f"{here}: loops and guards nest deeper than {_DEEPEST}")
     names = set(kernel.params)

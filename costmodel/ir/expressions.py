@@ -7,6 +7,7 @@ exact quotient `M/BM` and `M % BM` into 0, which keeps formulas readable and cou
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,7 +16,7 @@ from typing import NoReturn
 import sympy
 
 from costmodel.errors import DescriptionError
-from costmodel.symbols import CeilDiv, Condition, FloorDiv, Maximum, Minimum, Mod, exact_quotient, quotient, to_text
+from costmodel.symbols import CeilDiv, Condition, FloorDiv, Maximum, Minimum, Mod, Xor, exact_quotient, quotient, to_text
 
 __all__ = ["Comparison", "Divisibility", "Expr", "Integer", "ceil_div", "facts_of", "maximum", "minimum", "to_sympy"]
 
@@ -121,6 +122,12 @@ class Expr:
     def __rmod__(self, other: Integer) -> Expr:
         return self._make(self._mod, other, self)
 
+    def __xor__(self, other: Integer) -> Expr:
+        return self._make(Xor, self, other)
+
+    def __rxor__(self, other: Integer) -> Expr:
+        return self._make(Xor, other, self)
+
     def _floor_div(self, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
         _positive(a, b)
         return quotient(a, b) if self.facts.divides(a, b) else FloorDiv(a, b)
@@ -188,7 +195,7 @@ def to_sympy(value: object) -> sympy.Expr:
     """
     if isinstance(value, Expr):
         return value.expression
-    if isinstance(value, int):
+    if isinstance(value, numbers.Integral):
         return sympy.Integer(int(value))
     raise DescriptionError(f"expected an integer or an expression of sizes and indices, got {value!r} ({type(value).__name__})")
 

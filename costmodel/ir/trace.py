@@ -7,7 +7,10 @@ statements; `Description.trace` checks the result and returns an `ir.Kernel`.
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import numbers
+import runpy
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -68,6 +71,7 @@ class Description:
         for name in self.static:
             if name not in values:
                 raise DescriptionError(f"description {self.name}: static argument {name!r} has no value; pass {name}=…")
+        values = {n: int(v) if isinstance(v, numbers.Integral) and not isinstance(v, bool) else v for n, v in values.items()}
         for name in self.static:
             if not isinstance(values[name], int | str):
                 raise DescriptionError(
@@ -95,8 +99,27 @@ class Description:
             where = f"{self.function.__code__.co_filename}:{line}"
             raise DescriptionError(f"description {self.name}: {where}: {type(error).__name__}: {error}") from error
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        code = self.function.__code__
+        return _found_again, (self.function.__module__, self.function.__qualname__, code.co_filename)
+
     def __repr__(self) -> str:
         return f"<description {self.name}({', '.join(self.arguments)})>"
+
+
+def _found_again(module: str, name: str, file: str) -> Any:
+    """A pickled description, looked up by name: in its module, else in its file."""
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        found = runpy.run_path(file).get(name)
+    if not isinstance(found, Description):
+        raise DescriptionError(
+            f"description {name}: not found again in module {module} or file {file}; define it at the top level"
+        )
+    return found
 
 
 def kernel(function: Callable[..., None] | None = None, *, static: Sequence[str] = (), name: str | None = None) -> Any:

@@ -28,6 +28,7 @@ __all__ = [
     "Minimum",
     "Mod",
     "Passing",
+    "Xor",
     "exact_quotient",
     "expanded",
     "free_names",
@@ -163,9 +164,9 @@ class Minimum(_IntegerFunction):
 
     @classmethod
     def eval(cls, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:  # noqa: D102 - a hook of sympy's
-        if a == b:
+        if _at_most(a, b):
             return a
-        return sympy.Integer(min(int(a), int(b))) if a.is_Integer and b.is_Integer else None
+        return b if _at_most(b, a) else None
 
 
 class Maximum(_IntegerFunction):
@@ -175,9 +176,34 @@ class Maximum(_IntegerFunction):
 
     @classmethod
     def eval(cls, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:  # noqa: D102 - a hook of sympy's
+        if _at_most(a, b):
+            return b
+        return a if _at_most(b, a) else None
+
+
+def _at_most(a: sympy.Expr, b: sympy.Expr) -> bool:
+    """Whether `a <= b` is plain to see: a constant apart, one of a minimum, or rounded up to a multiple."""
+    if a == b or (a.is_Integer and b.is_Integer):
+        return bool(a <= b)
+    if isinstance(a, Minimum) and b in a.args:
+        return True
+    if any(f.args[0] == a and b == f * f.args[1] for f in b.atoms(CeilDiv)):
+        return True
+    return bool((b - a).is_nonnegative)
+
+
+class Xor(_IntegerFunction):
+    """`a ^ b` on non-negative integers: swizzled shared memory."""
+
+    nargs = (2,)
+
+    @classmethod
+    def eval(cls, a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:  # noqa: D102 - a hook of sympy's
+        if a == 0 or b == 0:
+            return a + b
         if a == b:
-            return a
-        return sympy.Integer(max(int(a), int(b))) if a.is_Integer and b.is_Integer else None
+            return sympy.Integer(0)
+        return sympy.Integer(int(a) ^ int(b)) if a.is_Integer and b.is_Integer else None
 
 
 class Distinct(_IntegerFunction):

@@ -14,7 +14,7 @@ import numpy as np
 import sympy
 
 from costmodel.errors import UnsupportedError
-from costmodel.symbols.algebra import CeilDiv, Distinct, FloorDiv, Maximum, Minimum, Mod, Passing
+from costmodel.symbols.algebra import CeilDiv, Distinct, FloorDiv, Maximum, Minimum, Mod, Passing, Xor
 from costmodel.symbols.points import distinct_values, passing_points
 
 __all__ = ["Program", "compile_program"]
@@ -64,6 +64,8 @@ class _Emitter:
             return self.define(e, f"-(-{self.emit(e.args[0])} // {self.emit(e.args[1])})")
         if isinstance(e, Mod):
             return self.define(e, f"{self.emit(e.args[0])} % {self.emit(e.args[1])}")
+        if isinstance(e, Xor):
+            return self.define(e, f"{self.emit(e.args[0])} ^ {self.emit(e.args[1])}")
         for kind, function in ((Minimum, "_min"), (Maximum, "_max"), (Distinct, "_distinct"), (Passing, "_passing")):
             if isinstance(e, kind):
                 return self.define(e, f"{function}({', '.join(self.emit(a) for a in e.args)})")

@@ -11,7 +11,7 @@ from sympy.printing.latex import LatexPrinter
 from sympy.printing.str import StrPrinter
 
 from costmodel.errors import DescriptionError
-from costmodel.symbols.algebra import MOST_TERMS, CeilDiv, Condition, FloorDiv, Maximum, Minimum, Mod, expanded_terms
+from costmodel.symbols.algebra import MOST_TERMS, CeilDiv, Condition, FloorDiv, Maximum, Minimum, Mod, Xor, expanded_terms
 
 __all__ = ["parse", "parse_condition", "to_latex", "to_text"]
 
@@ -27,6 +27,9 @@ class _Text(StrPrinter):
 
     def _print_Mod(self, e: sympy.Basic) -> str:
         return f"mod({self._print(e.args[0])}, {self._print(e.args[1])})"
+
+    def _print_Xor(self, e: sympy.Basic) -> str:
+        return f"xor({self._print(e.args[0])}, {self._print(e.args[1])})"
 
     def _print_Minimum(self, e: sympy.Basic) -> str:
         return f"min({self._print(e.args[0])}, {self._print(e.args[1])})"
@@ -58,6 +61,9 @@ class _Latex(LatexPrinter):
         body = rf"\{name}\left({', '.join(self._print(a) for a in e.args)}\right)"
         return f"{body}^{{{exp}}}" if exp else body
 
+    def _print_Xor(self, e: sympy.Basic, exp: str | None = None) -> str:
+        return self._call("operatorname{xor}", e, exp)
+
     def _print_Minimum(self, e: sympy.Basic, exp: str | None = None) -> str:
         return self._call("min", e, exp)
 
@@ -87,6 +93,7 @@ _CALLS: dict[str, Any] = {
     "mod": Mod,
     "min": Minimum,
     "max": Maximum,
+    "xor": Xor,
 }
 _MOST_CHARACTERS, _MOST_NODES, _MOST_BITS = 20_000, 2_000, 256
 
