@@ -847,3 +847,26 @@ def test_a_fraction_takes_its_share_of_memory_traffic():
     whole, nothing = (dram(estimate(some, "H100", N=1 << 20, SHARE=s)) for s in (1, 0))
     assert whole == 4 << 20
     assert nothing == 0
+
+
+def test_an_array_larger_than_l2_comes_from_memory_each_time_it_is_read():
+    @kernel
+    def again(k, *, N, P):
+        a = k.buffer("a", (N,), f32, read_only=True)
+        k.require(N % 65536 == 0)
+        with k.blocks(64) as b, k.threads(1024) as t, k.serial(P, "p"), k.serial(N // 65536, "i") as i:
+            k.load(a[i * 65536 + b * 1024 + t])
+
+    def dram(n, p):
+        cost = estimate(again, "V100", N=n, P=p)
+        return next(level.transferred_bytes for level in cost.levels if level.name == "dram")
+
+    assert dram(1 << 19, 10) == 4 << 19  # 2 MiB stay in the L2
+    assert dram(1 << 26, 10) == 10 * (4 << 26)  # 256 MiB do not
+
+
+def test_a_row_and_a_cost_name_the_same_bound():
+    table = pd.DataFrame({"N": [8192] * 3, "T": [16, 32, 32], "R": [4, 8, 2]})
+    for name in ("transpose_naive", "transpose_shared", "transpose_padded"):
+        bounds = Scorer(find_description(name), "V100").score(table).bound
+        assert list(bounds) == [estimate(find_description(name), "V100", **row).bound for row in table.to_dict("records")]

@@ -5,9 +5,9 @@ pass through it is the footprint of all loads inside; where it fits the block's 
 access is fetched once per pass of that loop, else more often, at most once per request sector.
 Stores write through, sector by sector.
 
-L2. Blocks with consecutive ids run together and share what they read. Bytes from memory are the
-footprint of one wave times the waves; as far as the whole footprint fits the effective L2, waves
-share too, down to the compulsory bytes.
+L2. Blocks with consecutive ids run together, in step, and share what they read. The same rule holds for a
+wave and the effective L2: what one wave touches in one pass through a loop is fetched once per pass as
+far as it fits; as far as the whole launch fits, waves share too, down to the compulsory bytes.
 
 Source: layer conditions as in warpspeed (Ernst et al., JPDC 173, 2023) and kerncraft; `fits` is our
 piecewise-linear capacity curve: 1 up to the capacity, 0 from twice of it.
@@ -82,21 +82,24 @@ def wave_shape(concurrent: Floats, grid: tuple[Ints, Ints, Ints]) -> tuple[Ints,
 
 
 def dram_bytes(
-    wave_bytes: Floats, waves: Floats, footprint_bytes: Floats, all_footprints_bytes: Floats, device: Device
+    asked_bytes: Floats, scopes: Sequence[Scope], footprint_bytes: Floats, all_footprints_bytes: Floats, device: Device
 ) -> Floats:
     """Bytes from memory for one load.
 
     Args:
-        wave_bytes: distinct bytes that one wave reads.
-        waves: number of waves, at least 1.
+        asked_bytes: what L2 is asked for: the most that can come from memory.
+        scopes: of a wave: all it touches first, then each serial loop inwards; passes count all waves.
         footprint_bytes: distinct bytes of the whole launch.
         all_footprints_bytes: the same of everything the kernel reads and writes.
         device: the GPU.
     """
-    compulsory = footprint_bytes
-    unshared = np.maximum(wave_bytes * np.maximum(waves, 1.0), compulsory)
-    kept = fits(all_footprints_bytes, float(device.l2.effective_capacity_bytes))
-    result: Floats = compulsory + (1.0 - kept) * (unshared - compulsory)
+    capacity = np.asarray(float(device.l2.effective_capacity_bytes))
+    unshared = l2_bytes(asked_bytes, scopes, capacity)
+    innermost = scopes[-1]
+    unshared = np.minimum(unshared, innermost.bytes * innermost.passes)
+    compulsory = np.minimum(footprint_bytes, asked_bytes)
+    kept = fits(all_footprints_bytes, capacity)
+    result: Floats = compulsory + (1.0 - kept) * np.maximum(unshared - compulsory, 0.0)
     return result
 
 

@@ -206,9 +206,11 @@ def _charge(
 
 
 def _flops(kind: str, dtype: str, amount: Floats, executions: Floats, operations: Floats) -> Floats | float:
+    if kind == "mma":
+        return 2.0 * operations
     if dtype.startswith("i") or kind in ("integer", "convert"):
         return 0.0
-    return 2.0 * operations if kind == "mma" else (2.0 if kind == "fma" else 1.0) * amount * executions
+    return (2.0 if kind == "fma" else 1.0) * amount * executions
 
 
 def _warp_executions(

@@ -165,6 +165,12 @@ def fill_caches(
     with_wave = {**columns, **dict(zip(WAVE, wave, strict=True))}
     w = plan.waves.values(with_wave)
     wf = plan.waves.floats(w, with_wave)
+    coarse = device.dram.sector_bytes
+    wave_prints = {id(t): [_footprint_bytes(p, w, wf, t.plan, coarse) for p in t.plan.wave] for t in loads}
+    wave_sets: dict[tuple[str, ...], Floats] = {}
+    for t in loads:
+        for scope, size in zip(t.plan.scopes, wave_prints[id(t)], strict=True):
+            wave_sets[scope.loops] = wave_sets.get(scope.loops, _nothing()) + size
     whole = {
         id(t): _footprint_bytes(t.plan.whole, v, f, t.plan, device.dram.sector_bytes)
         for t in accesses
@@ -172,7 +178,7 @@ def fill_caches(
     }
     everything = _by_buffer(accesses, whole)
     for t in accesses:
-        if t.plan.whole is None or t.plan.wave is None:
+        if t.plan.whole is None:
             continue
         t.footprint_bytes = whole[id(t)]
         if device.l2.channels and t.plan.step is not None:
@@ -189,18 +195,24 @@ def fill_caches(
         asked = asked_with[id(t.plan.access)] * sector
         own_share = share if cached else np.zeros(1)
         t.l2_bytes = l2_bytes(asked, scopes, own_share)
-        one_wave = _footprint_bytes(t.plan.wave, w, wf, t.plan, device.dram.sector_bytes)
+        in_wave = wave_prints[id(t)]
         if t.plan.tile is not None:
             tiles = _distinct_tiles(t.plan.tile, columns, wave, (gx, gy))
-            one_wave = one_wave if tiles is None else np.minimum(one_wave, tiles * prints[id(t)][0])
+            in_wave = (
+                in_wave if tiles is None else [np.minimum(w, tiles * p) for w, p in zip(in_wave, prints[id(t)], strict=True)]
+            )
+        steps = [
+            Scope(size, f[s.passes] * np.maximum(waves, 1.0), wave_sets[s.loops])
+            for s, size in zip(t.plan.scopes, in_wave, strict=True)
+        ]
         coarser = max(device.dram.sector_bytes / sector, 1.0)
-        t.dram_bytes = np.minimum(dram_bytes(one_wave, waves, whole[id(t)], everything, device), t.l2_bytes * coarser)
+        t.dram_bytes = dram_bytes(t.l2_bytes * coarser, steps, whole[id(t)], everything, device)
         if t.plan.repeats is not None and id(t.plan.repeats) in fetched:
             block, one = fetched[id(t.plan.repeats)]
             t.l2_bytes = t.l2_bytes * (1.0 - fits(block, own_share))
             kept = fits(one, float(device.l2.effective_capacity_bytes))
             t.dram_bytes = np.minimum(t.dram_bytes * (1.0 - kept), t.l2_bytes * coarser)
-        fetched[id(t.plan.access)] = (prints[id(t)][0], one_wave)
+        fetched[id(t.plan.access)] = (prints[id(t)][0], in_wave[0])
 
 
 _MOST_BLOCKS = 1 << 22

@@ -65,7 +65,8 @@ class AccessPlan:
     """Handle: thread-level executions times bytes."""
     scopes: tuple[ScopePlan, ...]
     """Of global accesses: the whole block first, then each serial loop inwards."""
-    wave: FootprintPlan | None
+    wave: tuple[FootprintPlan, ...]
+    """Of global accesses: what one wave touches in one pass through each scope."""
     step: FootprintPlan | None
     """Of a wave in one machine iteration: its strides and extents cover all dimensions."""
     whole: FootprintPlan | None
@@ -221,7 +222,7 @@ def _access(
         kind=kind,
         requested=sheet.add(count * access.bytes),
         scopes=(),
-        wave=None,
+        wave=(),
         step=None,
         whole=None,
         tile=None,
@@ -239,12 +240,14 @@ def _access(
 
     serial = site.serial()
     threads = tuple(loop for loop in site.loops if loop.kind == "thread")
-    scopes = []
+    truncated = tuple(replace(loop, extent=size(WAVE[loop.axis])) if loop.kind == "block" else loop for loop in site.loops)
+    blocks = tuple(loop for loop in truncated if loop.kind == "block")
+    scopes, passes_of_wave = [], []
     for depth in range(len(serial) + 1):
         passes = sympy.Mul(*(_mean_extent(loop, site.loops) for loop in serial[:depth]))
         plan = _footprint_plan(touched((*threads, *serial[depth:])), sheet)
         scopes.append(ScopePlan(plan, sheet.add(passes), tuple(str(loop.index) for loop in serial[:depth])))
-    truncated = tuple(replace(loop, extent=size(WAVE[loop.axis])) if loop.kind == "block" else loop for loop in site.loops)
+        passes_of_wave.append(_footprint_plan(touched((*blocks, *threads, *serial[depth:])), waves))
     at_once = tuple(loop for loop in truncated if loop.kind != "serial" or loop.unroll == loop.extent)
     together = footprint(kernel, site, access, at_once)
     step = FootprintPlan(
@@ -255,7 +258,7 @@ def _access(
     return replace(
         bare,
         scopes=tuple(scopes),
-        wave=_footprint_plan(touched(truncated), waves),
+        wave=tuple(passes_of_wave),
         step=step,
         whole=_footprint_plan(touched(site.loops), sheet),
         tile=_tile(site, access),
@@ -351,24 +354,27 @@ def _bytes_in_flight(kernel: Kernel) -> sympy.Expr:
 
 
 def _round_trips(kernel: Kernel, sheet: Sheet) -> tuple[RoundTrip, ...]:
-    """Groups of loads in the same machine loop and space: they are issued together and waited for once."""
+    """Groups of loads in the same machine loop, between the same barriers: they are issued together and waited for once."""
     barriers = [s for s in kernel.sites if isinstance(s.leaf, Barrier)]
-    found: dict[tuple[tuple[str, ...], str, sympy.Expr | None], tuple[sympy.Expr, sympy.Expr, bool]] = {}
-    for site in kernel.statements():
-        assert isinstance(site.leaf, Statement)
+    found: dict[tuple[tuple[str, ...], str, sympy.Expr | None, int], tuple[sympy.Expr, sympy.Expr, bool]] = {}
+    phase = 0
+    for site in kernel.sites:
+        if isinstance(site.leaf, Barrier):
+            phase += 1
+            continue
         rolled = tuple(str(loop.index) for loop in site.serial() if loop.unroll != loop.extent)
         behind = any(_shares_rolled(b, rolled) for b in barriers)
         for access in site.leaf.loads:
             if access.buffer.space not in ("global", "shared"):
                 continue
             stages = next((loop.stages for loop in reversed(site.serial()) if loop.stages != 1), sympy.Integer(1))
-            key = (rolled, access.buffer.space, stages if site.leaf.asynchronous else None)
+            key = (rolled, access.buffer.space, stages if site.leaf.asynchronous else None, phase)
             staged = behind and access.buffer.space == "global" and any(a.buffer.space == "shared" for a in site.leaf.stores)
             trips, loaded, waits = found.get(key, (_trips(site.loops), sympy.Integer(0), False))
             found[key] = (trips, loaded + _iterations(site) * access.bytes, waits or staged)
     return tuple(
         RoundTrip(space, sheet.add(t), sheet.add(w), waits, None if stages is None else sheet.add(stages))
-        for (_, space, stages), (t, w, waits) in found.items()
+        for (_, space, stages, _), (t, w, waits) in found.items()
     )
 
 

@@ -155,14 +155,25 @@ class Scorer:
         rows = which[good]
         result.reason[rows] = over
         result.seconds[rows] = np.where(over == "", charged.seconds, np.inf)
-        names = np.array([*charged.units], dtype=object)
-        result.bound[rows] = names[np.stack(list(charged.overlap.unit_shares)).argmax(axis=0)]
+        result.bound[rows] = _bounds(charged)
         result.bytes[rows] = weighted_bytes_seconds(charged, self.device)
         result.unweighted_bytes[rows] = requested_bytes(charged)
         result.roofline_s[rows] = roofline_seconds(charged, self.device)
         for name, values in counters(charged, self.device).items():
             column = result.counters.setdefault(name, np.full(len(result.table), np.nan))
             column[rows] = np.where(over == "", values, np.nan)
+
+
+def _bounds(charged: Charged) -> npt.NDArray[Any]:
+    """[rows] name of the term with the largest share, as `Cost.bound` says it."""
+    names: list[str] = ["latency", "tail"]
+    shares = [charged.overlap.latency_share, charged.cycles - charged.overlap.cycles]
+    for (unit, parts), share in zip(charged.parts.items(), charged.overlap.unit_shares, strict=True):
+        total = np.maximum(charged.units[unit], 1e-30)
+        names += parts
+        shares += [share * cycles / total for cycles in parts.values()]
+    chosen: npt.NDArray[Any] = np.array(names, dtype=object)[np.stack(np.broadcast_arrays(*shares)).argmax(axis=0)]
+    return chosen
 
 
 def launch_reasons(charged: Charged, device: Device) -> npt.NDArray[Any]:

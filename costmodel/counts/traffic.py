@@ -85,8 +85,11 @@ class Traffic:
         """The same table with numbers.
 
         Raises:
-            SizeError: a size that a formula needs is missing.
+            SizeError: a size that a formula needs is missing, or is no whole number of at least 1.
         """
+        for name, value in sizes.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SizeError(f"traffic of {self.kernel}: {name}={value!r}: expected a whole number of at least 1")
         return replace(self, flows=tuple(_bind(f, sizes) for f in self.flows))
 
     def __iter__(self) -> Iterator[Flow]:
