@@ -23,6 +23,7 @@ from costmodel.charges.caches import (
     wave_shape,
 )
 from costmodel.charges.channels import channel_efficiency
+from costmodel.charges.latency import load_wait, pipeline_wait, tail_factor
 from costmodel.charges.occupancy import block_registers
 from costmodel.charges.overlap import CHAIN_EXPONENT, UNIT_EXPONENT, overlap
 from costmodel.charges.pipes import arithmetic_rate, l1_cycles, shared_cycles
@@ -554,3 +555,29 @@ def test_l1_cycles_against_measured_blocks(data_dir, gpu, dtype):
     cycles_ = l1_cycles(requests_of((LANES % width + LANES // width * pitch) * itemsize, itemsize), find_device(gpu))
     ratio = cycles_ / rows["cycles_per_warp_load"].to_numpy()
     assert 0.6 <= ratio.min() <= ratio.max() <= 1.02
+
+
+# -- latency and tail
+
+
+@given(st.integers(1, 10**5), st.integers(2, 8), st.floats(1, 2000), st.floats(0, 1e9))
+def test_more_stages_never_wait_longer(trips, stages, latency, own):
+    waits = [float(pipeline_wait(float(trips), float(s), latency, own)) for s in (1, stages, stages + 1)]
+    assert waits[0] == pytest.approx(trips * latency), "one stage hides nothing"
+    assert waits[1] <= waits[0] + latency
+    assert waits[2] <= waits[1] * (1 + 1e-12)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 32), st.integers(1, 144))
+def test_the_tail_is_that_of_dealing_blocks_out_in_turn(blocks, held, sms):
+    full, rest = divmod(blocks, held * sms)
+    dealt = [full * held + rest // sms + (sm < rest % sms) for sm in range(sms)]
+    assert sum(dealt) == blocks
+    factor = float(tail_factor(np.array([blocks]), np.array([held]), sms)[0])
+    assert factor == pytest.approx(max(dealt) * sms / blocks)
+    assert factor >= 1 - 1e-12
+
+
+def test_loads_beyond_what_is_kept_in_flight_wait_again():
+    assert load_wait(4, 64, 100.0, 16) == 400, "four trips of sixteen words"
+    assert load_wait(4, 256, 100.0, 16) == 1600, "four trips of sixty-four words: four batches each"

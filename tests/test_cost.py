@@ -870,3 +870,17 @@ def test_a_row_and_a_cost_name_the_same_bound():
     for name in ("transpose_naive", "transpose_shared", "transpose_padded"):
         bounds = Scorer(find_description(name), "V100").score(table).bound
         assert list(bounds) == [estimate(find_description(name), "V100", **row).bound for row in table.to_dict("records")]
+
+
+def test_a_forgotten_store_is_pointed_out():
+    @kernel
+    def forgetful(k, *, N):
+        x, tile = k.buffer("x", (N,), f32), k.shared("tile", (32,), f32)
+        spare = k.register("spare", (4,), f32)
+        with k.threads(32) as t:
+            k.do("read", loads=[tile[t], x[t]], stores=spare[0])
+
+    cost = estimate(forgetful, "H100", N=32)
+    assert cost.warnings == ("shared tile is read, but nothing writes it", "register spare is written, but nothing reads it")
+    assert "shared tile is read, but nothing writes it" in str(cost)
+    assert not estimate(find_description("transpose_shared"), "H100", N=1024, T=32, R=8).warnings

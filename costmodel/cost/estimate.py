@@ -54,7 +54,9 @@ def estimate(kernel: Description | Kernel, device: Device | str, *, registers: i
     why = launch_reasons(charged, found)[0]
     if why:
         raise SizeError(f"{kernel.name} cannot run on {found.name}: {why} ({_text(values | statics)})")
-    return _cost(kernel.name, found, statics | values, charged, registers is not None or plan.registers is not None)
+    return _cost(
+        kernel.name, found, statics | values, plan.warnings, charged, registers is not None or plan.registers is not None
+    )
 
 
 def _bind(kernel: Description | Kernel, sizes: dict[str, Any]) -> tuple[Kernel, dict[str, int], dict[str, Any]]:
@@ -93,7 +95,7 @@ def _one(value: Any) -> float:
     return float(np.asarray(value).reshape(-1)[0])
 
 
-def _cost(name: str, device: Device, sizes: dict[str, Any], c: Charged, known: bool) -> Cost:
+def _cost(name: str, device: Device, sizes: dict[str, Any], warnings: tuple[str, ...], c: Charged, known: bool) -> Cost:
     r = c.residency
     occupancy = Occupancy(
         int(r.blocks_per_sm[0]), int(r.warps_per_sm[0]), device.limits.warps_per_sm, LIMITERS[int(r.limiter[0])], _one(r.waves)
@@ -114,6 +116,7 @@ def _cost(name: str, device: Device, sizes: dict[str, Any], c: Charged, known: b
         registers_known=known,
         spilled_registers=int(np.ceil(_one(c.spilled))),
         flops=_one(c.flops),
+        warnings=warnings,
     )
 
 

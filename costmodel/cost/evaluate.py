@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from costmodel.charges.latency import load_wait, pipeline_wait, tail_factor
 from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
@@ -180,7 +181,7 @@ def _charge(
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
     waiting = _dependent(plan, device, f, columns, warps, threads, blocks)
     chain = _chain(plan, device, f, units, warps, held, accesses, waiting)
-    tail = _tail(blocks, held, sms)
+    tail = tail_factor(blocks, held.blocks_per_sm, sms)
     even = overlap(list(units.values()), chain)
     uneven = overlap([c if n in _DEVICE_WIDE else c * tail for n, c in units.items()], chain * tail)
     seconds = uneven.cycles / sms / hz + device.launch_overhead_s
@@ -244,29 +245,23 @@ def _chain(
     """SM cycles in which all warps run their own chains, as many at a time as are resident.
 
     One warp alone issues on its own scheduler, holds the memory path for its requests, and waits for a
-    round trip whenever it needs what it loaded. Asynchronous copies of S stages have S - 1 iterations to
-    arrive in; what an iteration takes of its own covers that much of their latency.
-    Source: software pipelines as in XLA's GPU performance model.
+    round trip whenever it needs what it loaded.
     """
     arithmetic = sum((c for n, c in units.items() if n not in _NOT_ARITHMETIC), np.zeros(warps.shape))
     path = sum((c for n, c in units.items() if n in ("memory path", "l1", "shared")), np.zeros(warps.shape))
     busy = arithmetic * device.throughput.schedulers + path + dependent
     waits = np.zeros(warps.shape)
     for trip in plan.round_trips:
+        if trip.stages is not None:
+            waits = waits + pipeline_wait(f[trip.trips], f[trip.stages], device.dram.latency_cycles, busy / warps)
+            continue
         if trip.space == "shared":
             latency: Any = device.shared.latency_cycles
         elif trip.behind_barrier:
             latency = device.dram.latency_cycles
         else:
             latency = _load_latency(device, accesses)
-        if trip.stages is not None:
-            ahead = f[trip.stages] - 1.0
-            covered = np.where(ahead >= 1.0, busy / (warps * f[trip.trips]), 0.0)
-            latency = device.dram.latency_cycles / np.maximum(ahead, 1.0)
-            waits = waits + f[trip.trips] * np.maximum(latency - covered, 0.0) + np.where(ahead >= 1.0, latency, 0.0)
-            continue
-        batches = np.maximum(f[trip.trips], f[trip.bytes] / WORD / IN_FLIGHT_WORDS)
-        waits = waits + batches * latency
+        waits = waits + load_wait(f[trip.trips], f[trip.bytes] / WORD, latency, IN_FLIGHT_WORDS)
     own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
     return result
@@ -307,12 +302,3 @@ def _load_latency(device: Device, accesses: list[AccessTotals]) -> Floats | floa
     l1, l2, dram = device.l1.latency_cycles, device.l2.latency_cycles, device.dram.latency_cycles
     latency: Floats = l1 + from_l2 * (l2 - l1) + from_dram * (dram - l2)
     return latency
-
-
-def _tail(blocks: Ints, held: Residency, sms: int) -> Floats:
-    """Blocks of the busiest SM over the mean: whole waves are even, the last one may leave SMs idle."""
-    per_wave = np.maximum(held.blocks_per_sm, 1) * sms
-    full, rest = blocks // per_wave, blocks % per_wave
-    busiest = full * np.maximum(held.blocks_per_sm, 1) + -(-rest // sms)
-    result: Floats = busiest * sms / blocks
-    return result

@@ -14,7 +14,7 @@ from costmodel.cost.sharing import Role, roles
 from costmodel.cost.sheet import Checks, Sheet, make_checks, three
 from costmodel.counts.footprint import Footprint, footprint
 from costmodel.counts.nests import executions
-from costmodel.ir import Access, Barrier, Kernel, Loop, Site, Statement
+from costmodel.ir import Access, Barrier, Kernel, Loop, Site, Statement, loose_ends
 from costmodel.ir.checks import describe
 from costmodel.symbols import CeilDiv, FloorDiv, Maximum, Minimum, Mod, Program, compile_program, free_names, size
 
@@ -144,6 +144,8 @@ class Plan:
     round_trips: tuple[RoundTrip, ...]
     names: frozenset[str]
     """Sizes that the kernel depends on."""
+    warnings: tuple[str, ...]
+    """What looks forgotten in the description."""
 
 
 def make_plan(kernel: Kernel) -> Plan:
@@ -193,6 +195,7 @@ def make_plan(kernel: Kernel) -> Plan:
         accesses=tuple(accesses),
         round_trips=_round_trips(kernel, sheet),
         names=_sizes_used(kernel),
+        warnings=loose_ends(kernel),
     )
 
 

@@ -108,7 +108,9 @@ class Cost:
     """True where the caller or the description gave the count, False where it was estimated."""
     spilled_registers: int
     flops: float
-    """Floating-point operations of the launch, an FMA counted as two."""
+    """Floating-point operations of the launch (integer ones of matrix units), an FMA counted as two."""
+    warnings: tuple[str, ...] = ()
+    """What looks forgotten in the description."""
 
     @property
     def bound(self) -> str:

@@ -2,7 +2,7 @@
 
 from costmodel.ir.builder import Array, Builder, Reference, Static
 from costmodel.ir.expressions import Comparison, Divisibility, Expr, ceil_div, facts_of, maximum, minimum
-from costmodel.ir.graph import loop_nest_graph
+from costmodel.ir.graph import loop_nest_graph, loose_ends
 from costmodel.ir.serialize import from_json, to_json
 from costmodel.ir.trace import Description, kernel
 from costmodel.ir.types import Access, Barrier, Buffer, Guard, Kernel, Loop, Node, Site, Statement, Work
@@ -31,6 +31,7 @@ __all__ = [
     "from_json",
     "kernel",
     "loop_nest_graph",
+    "loose_ends",
     "maximum",
     "minimum",
     "to_json",

@@ -15,7 +15,7 @@ from costmodel.ir.checks import describe
 from costmodel.ir.types import Barrier, Guard, Kernel, Loop, Node, Statement
 from costmodel.symbols import to_text
 
-__all__ = ["loop_nest_graph"]
+__all__ = ["loop_nest_graph", "loose_ends"]
 
 Key = tuple[str, str | int]
 
@@ -36,6 +36,26 @@ def loop_nest_graph(kernel: Kernel) -> nx.MultiDiGraph:
         )
     _add_body(graph, root, kernel.body, 1)
     return nx.freeze(graph)
+
+
+def loose_ends(kernel: Kernel) -> tuple[str, ...]:
+    """What the data edges show to be forgotten: arrays that are read but never written, or the other way round.
+
+    Global arrays come from outside and go there, so only shared memory and registers can be loose.
+    """
+    graph = loop_nest_graph(kernel)
+    found = []
+    for buffer in kernel.buffers:
+        if buffer.space not in ("shared", "register"):
+            continue
+        read, written = graph.out_degree(("buffer", buffer.name)), graph.in_degree(("buffer", buffer.name))
+        if not read and not written:
+            found.append(f"{buffer.space} {buffer.name} is never used")
+        elif not written:
+            found.append(f"{buffer.space} {buffer.name} is read, but nothing writes it")
+        elif not read:
+            found.append(f"{buffer.space} {buffer.name} is written, but nothing reads it")
+    return tuple(found)
 
 
 def _add_body(graph: nx.MultiDiGraph, parent: Key, body: tuple[Node, ...], layer: int) -> None:

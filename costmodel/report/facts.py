@@ -84,8 +84,8 @@ def launch(cost: Cost) -> tuple[tuple[str, str], ...]:
 
 
 def notes(cost: Cost) -> tuple[tuple[str, str], ...]:
-    """Return the terms that have something to say, with what it is."""
-    return tuple((term.name, term.note) for term in cost.terms if term.note)
+    """Return what the description and the terms have to say: warnings first."""
+    return (*(("warning", text) for text in cost.warnings), *((term.name, term.note) for term in cost.terms if term.note))
 
 
 def level_table(levels: Sequence[Level]) -> Table:

@@ -36,6 +36,7 @@ def as_dict(cost: Cost) -> dict[str, Any]:
             "registers_known": cost.registers_known,
             "spilled_registers": cost.spilled_registers,
             "occupancy": {**asdict(cost.occupancy), "fraction": cost.occupancy.fraction},
+            "warnings": list(cost.warnings),
             "terms": terms,
             "levels": [asdict(level) for level in cost.levels],
             "accesses": [asdict(access) for access in cost.accesses],
