@@ -338,6 +338,20 @@ def test_odd_guards_are_counted_right_or_refused_by_name(name):
     _check_warps(case, count(case.kernel, case.sizes), Machine(), Counter())  # enumerates, so anything goes
 
 
+def test_a_kernel_that_never_runs_has_no_requests_in_any_row():
+    @kernel
+    def never(k, *, N):
+        x = k.buffer("x", (2,), f32)
+        with k.blocks(1, 1, 1) as (bx, by, bz), k.threads(N), k.when(bx < 1), k.when(by < 0), k.when(bz < 1):
+            k.load(x[2 * bx])
+
+    kern = never.trace()
+    (site,) = kern.statements()
+    requests = warp_requests(kern, site, site.leaf.loads[0], {"N": np.array([1, 40])})
+    assert _row_values(coalesce(requests).sectors, [{}, {}]) == [0, 0]
+    assert compile_program([executions(kern, site)])({"N": 40}) == [0]
+
+
 def test_the_table_of_flows():
     table = traffic(scaled.trace())
     assert {(f.source, f.target) for f in table.where(buffer="y")} == {("register", "l1"), ("l1", "l2"), ("l2", "dram")}

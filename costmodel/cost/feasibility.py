@@ -71,8 +71,12 @@ def reasons(plan: Plan, device: Device | None, columns: Mapping[str, Any], rows:
         mark(v[h] < 1, "{text} is {n}, expected at least 1", text=text, n=v[h])
     for r in checks.reaches:
         template = "{text} reaches {at}, {side} the extent {extent}: guard it with k.when or pad the array"
-        mark(v[r.largest] >= v[r.extent], template, text=r.text, at=v[r.largest], side="beyond", extent=v[r.extent])
-        mark(v[r.smallest] < 0, template, text=r.text, at=v[r.smallest], side="before the start of", extent=v[r.extent])
+        for bad, at, side in (
+            (v[r.largest] >= v[r.extent], r.largest, "beyond"),
+            (v[r.smallest] < 0, r.smallest, "before the start of"),
+        ):
+            if bad.any():
+                mark(bad, template, text=r.text, at=v[at], side=side, extent=v[r.extent])
         if r.misaligned is not None:
             mark(
                 v[r.misaligned] != 0,

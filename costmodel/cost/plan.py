@@ -249,7 +249,7 @@ def _access(
     for depth in range(len(serial) + 1):
         passes = sympy.Mul(*(_mean_extent(loop, site.loops) for loop in serial[:depth]))
         plan = _footprint_plan(touched((*threads, *serial[depth:])), sheet)
-        scopes.append(ScopePlan(plan, sheet.add(passes), tuple(str(loop.index) for loop in serial[:depth])))
+        scopes.append(ScopePlan(plan, sheet.add(passes), tuple(loop.index.name for loop in serial[:depth])))
         passes_of_wave.append(_footprint_plan(touched((*blocks, *threads, *serial[depth:])), waves))
     at_once = tuple(loop for loop in truncated if loop.kind != "serial" or loop.unroll == loop.extent)
     together = footprint(kernel, site, access, at_once)
@@ -365,7 +365,7 @@ def _round_trips(kernel: Kernel, sheet: Sheet) -> tuple[RoundTrip, ...]:
         if isinstance(site.leaf, Barrier):
             phase += 1
             continue
-        rolled = tuple(str(loop.index) for loop in site.serial() if loop.unroll != loop.extent)
+        rolled = tuple(loop.index.name for loop in site.serial() if loop.unroll != loop.extent)
         behind = any(_shares_rolled(b, rolled) for b in barriers)
         for access in site.leaf.loads:
             if access.buffer.space not in ("global", "shared"):
@@ -382,4 +382,4 @@ def _round_trips(kernel: Kernel, sheet: Sheet) -> tuple[RoundTrip, ...]:
 
 
 def _shares_rolled(barrier: Site, rolled: tuple[str, ...]) -> bool:
-    return rolled == tuple(str(loop.index) for loop in barrier.serial() if loop.unroll != loop.extent)
+    return rolled == tuple(loop.index.name for loop in barrier.serial() if loop.unroll != loop.extent)

@@ -56,7 +56,7 @@ def roles(kernel: Kernel) -> dict[int, Role]:
     families: dict[_Key, dict[tuple[str, ...], list[_Member]]] = {}
     for site, access in _loads(kernel):
         key, distances = _family(site, access)
-        place = tuple(str(loop.index) for loop in site.loops)
+        place = tuple(loop.index.name for loop in site.loops)
         families.setdefault(key, {}).setdefault(place, []).append((site, access, distances))
     found: dict[int, Role] = {}
     for places in families.values():

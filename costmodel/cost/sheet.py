@@ -11,7 +11,7 @@ import sympy
 
 from costmodel.counts.affine import HasExtent, affine_terms, delinearised
 from costmodel.counts.lanes import WIDEST_BYTES
-from costmodel.ir import Kernel, Site, Statement, facts_of
+from costmodel.ir import Access, Kernel, Site, Statement, facts_of
 from costmodel.ir.checks import describe
 from costmodel.symbols import Condition, Maximum, Minimum, Mod, Program, compile_program
 
@@ -92,12 +92,19 @@ def make_checks(kernel: Kernel) -> Checks:
 class Reach:
     """Where one dimension of an unguarded access reaches; handles."""
 
-    text: str
+    statement: str
+    access: Access
+    dimension: int
     smallest: int
     largest: int
     extent: int
     misaligned: int | None
     """0 where every position of a wide access is a multiple of its width."""
+
+    @property
+    def text(self) -> str:
+        """For messages: `index 0 of A[i, j] in 'load'`."""
+        return f"index {self.dimension} of {describe(self.access)} in {self.statement!r}"
 
 
 def _reaches(kernel: Kernel, sheet: Sheet) -> Iterator[Reach]:
@@ -115,12 +122,11 @@ def _reaches(kernel: Kernel, sheet: Sheet) -> Iterator[Reach]:
                 if terms is None or (form, extent, width) in seen:
                     continue
                 seen.add((form, extent, width))
-                text = f"index {d} of {describe(a)} in {site.leaf.name!r}"
                 smallest, largest = _range(*terms, table)
                 aligned = None if width == 1 else sheet.add(_misaligned(*terms, table, width, a.buffer.dtype.itemsize))
                 if site.guards:
                     smallest, largest = sympy.Integer(0), extent - width
-                yield Reach(text, sheet.add(smallest), sheet.add(largest + width - 1), sheet.add(extent), aligned)
+                yield Reach(site.leaf.name, a, d, sheet.add(smallest), sheet.add(largest + width - 1), sheet.add(extent), aligned)
 
 
 def _range(

@@ -91,7 +91,7 @@ def delinearised(
     equal: list[tuple[sympy.Expr, sympy.Expr]] = []
     real = set(loops)
     calls = {f.args for f in forms.atoms(Mod, FloorDiv) if f.free_symbols & real}
-    for n, (base, divisor) in enumerate(sorted(calls, key=str)):
+    for n, (base, divisor) in enumerate(sorted(calls, key=str) if len(calls) > 1 else calls):
         terms = affine_terms(base, real)
         if terms is None or terms[1] != 0 or divisor.free_symbols & real:
             continue

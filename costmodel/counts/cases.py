@@ -110,7 +110,7 @@ class Expansion:
 
         return cls(
             where,
-            tuple((str(loop.index), compile_program([loop.extent])) for loop in pinned),
+            tuple((loop.index.name, compile_program([loop.extent])) for loop in pinned),
             tuple((position[i], compile_program([e])) for i, e in dependent.items()),
             tuple(
                 Stretch(

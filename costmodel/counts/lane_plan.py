@@ -137,7 +137,7 @@ def _build(key: _Key) -> LanePlan:
         rename,
     )
     lane_forms = [(lane * itemsize).xreplace(rename), *(e.xreplace(rename) for e in (*slack, *unequal))]
-    names = free_names(*shape, *lane_forms, *(loops[i].extent for i in (*pinned, *folded))) - {str(i) for i in loops} - set(_LANE)
+    names = free_names(*shape, *lane_forms, *(loops[i].extent for i in (*pinned, *folded))) - {i.name for i in loops} - set(_LANE)
     share = sympy.Mul(*(g.fraction for g in site.guards if g.fraction is not None))
     return LanePlan(
         compile_program(shape), _outer(outside, share), expansion, compile_program(lane_forms), tuple(sorted(names)), itemsize,

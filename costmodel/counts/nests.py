@@ -136,7 +136,7 @@ def _points(
             box[loop.index] = largest_extent(loop.extent, box)
     total = sympy.Integer(1)
     for group, members in _independent([r for r in rows if r is not None], set(box)):
-        total *= _group(members, sorted(group, key=str), box)
+        total *= _group(members, sorted(group, key=lambda s: s.name), box)
     return total
 
 

@@ -58,9 +58,10 @@ def _check_loops(kernel: Kernel, where: str) -> None:
                 raise DescriptionError(f"{where}: loop {loop.index}: {what} is {value}; expected at least 1")
 
 
-def _known(expressions: tuple[sympy.Expr, ...], names: set[str], where: str) -> None:
+def _known(expressions: tuple[sympy.Expr, ...], names: set[str], where: str, access: Access | None = None) -> None:
     unknown = sorted(free_names(*expressions) - names)
     if unknown:
+        where = where if access is None else f"{where} {describe(access)}"
         raise DescriptionError(
             f"{where}: {', '.join(unknown)} is not defined here; expected only arguments of the description and indices of "
             f"enclosing loops ({', '.join(sorted(names)) or 'none'})"
@@ -78,11 +79,11 @@ def _check_site(kernel: Kernel, site: Site, where: str) -> None:
     names = set(kernel.params)
     for loop in site.loops:
         _check_extent(loop, site, names, here)
-        names.add(str(loop.index))
-    lanes = {str(loop.index) for loop in site.loops if loop.kind == "thread"}
+        names.add(loop.index.name)
+    lanes = {loop.index.name for loop in site.loops if loop.kind == "thread"}
     for guard in site.guards:
         for op, left, right in guard.conditions:
-            _known((left, right), names, f"{here}: guard {to_text(left)} {op} {to_text(right)}")
+            _known((left, right), names, f"{here}: guard {left} {op} {right}") if free_names(left, right) - names else None
             if isinstance(site.leaf, Barrier) and free_names(left, right) & lanes:
                 raise DescriptionError(
                     f"{here}: it stands under a guard on threads, so some threads never arrive; move it out of k.when"
@@ -100,8 +101,8 @@ def _check_order(site: Site, here: str) -> None:
 def _check_extent(loop: Loop, site: Site, names: set[str], here: str) -> None:
     _known((loop.extent, loop.unroll, loop.stages), names, f"{here}: loop {loop.index}")
     used = free_names(loop.extent)
-    threads = {str(o.index) for o in site.loops if o.kind == "thread"}
-    outer = {str(o.index) for o in site.loops}
+    threads = {o.index.name for o in site.loops if o.kind == "thread"}
+    outer = {o.index.name for o in site.loops}
     if loop.kind != "serial" and used & outer:
         raise DescriptionError(f"{here}: the extent of {loop.index} depends on a loop index; a grid and a block are rectangular")
     if used & threads:
@@ -115,8 +116,8 @@ def _check_statement(statement: Statement, names: set[str], params: set[str], he
     for item in statement.work:
         _known((item.amount,), params, f"{here}: amount of {item.kind}")
     for access in (*statement.loads, *statement.stores):
-        _known((*access.index, access.width), names, f"{here}: access {describe(access)}")
-        _known((access.width,), params, f"{here}: width of {describe(access)}")
+        _known((*access.index, access.width), names, f"{here}: access", access)
+        _known((access.width,), params, f"{here}: width of", access)
         last = access.buffer.strides[-1]
         if access.width != 1 and last != 1:
             raise DescriptionError(

@@ -244,4 +244,4 @@ def quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
 
 def free_names(*expressions: sympy.Expr) -> frozenset[str]:
     """Names of all symbols in the expressions."""
-    return frozenset(str(s) for e in expressions for s in e.free_symbols)
+    return frozenset(s.name for e in expressions for s in e.free_symbols)

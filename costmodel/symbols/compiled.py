@@ -50,7 +50,7 @@ class _Emitter:
         if e.is_Integer:
             return f"({int(e)})" if int(e) < 0 else str(int(e))
         if e.is_Symbol:
-            self.inputs[str(e)] = name = self.names[e] = f"v{len(self.inputs)}"
+            self.inputs[e.name] = name = self.names[e] = f"v{len(self.inputs)}"
             return name
         if e.is_Add:
             return self.define(e, self._sum(e))
