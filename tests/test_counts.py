@@ -397,3 +397,20 @@ def test_addresses_before_a_dropped_block_offset_are_counted_right():
         found = coalesce(warp_requests(traced, site, site.leaf.loads[0], sizes))
         seen = count(traced, sizes).statements[0].loads[0]
         assert (found.requests[0], found.sectors[0], found.lines[0]) == (seen.requests, seen.sectors, seen.lines)
+
+
+def test_an_access_that_no_case_reaches_makes_no_requests():
+    """Found by the soak run: guards that exclude each other leave nothing to enumerate, whatever the shape of the block."""
+
+    @kernel
+    def excluded(k, *, N):
+        a = k.buffer("a", (4 * N,), f32)
+        with k.blocks(1, 1, 1) as (bx, by, bz), k.threads(N), k.when(bx < 1), k.when(by < 0), k.when(bz < 1):
+            k.load(a[2 * bx])
+
+    traced = excluded.trace()
+    (site,) = traced.statements()
+    found = coalesce(warp_requests(traced, site, site.leaf.loads[0], {"N": np.array([1, 33])}))
+    for sizes in (1, 33):
+        assert count(traced, {"N": sizes}).statements[0].loads[0].requests == 0
+    assert found.requests.tolist() == [0, 0]

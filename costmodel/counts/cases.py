@@ -237,7 +237,7 @@ def _lane_range(cases: Cases, columns: Mapping[str, Any], threads: Any, rest: Pr
 
 def _range_over_threads(cases: Cases, env: dict[str, Any], threads: Any, rest: Program) -> tuple[Ints, Ints]:
     dx, dy, dz = (d[cases.row][:, None] if np.ndim(d) else np.full((1, 1), d, np.int64) for d in threads)
-    most = int(np.max(dx * dy * dz))
+    most = int(np.max(dx * dy * dz, initial=1))
     tid = np.arange(most)[None, :]
     inside = tid < dx * dy * dz
     outer = tid // dx
