@@ -45,7 +45,8 @@ class Scope:
 
 def fits(working_set_bytes: Floats, capacity_bytes: Floats | float) -> Floats:
     """Share of re-reads that a cache serves: 1 while the set fits, falling to 0 at twice the capacity."""
-    return np.clip(2.0 - working_set_bytes / np.maximum(capacity_bytes, 1.0), 0.0, 1.0)
+    share: Floats = np.minimum(np.maximum(2.0 - working_set_bytes / np.maximum(capacity_bytes, 1.0), 0.0), 1.0)
+    return share
 
 
 def l1_share_bytes(blocks_per_sm: Ints, shared_bytes_taken: Ints, device: Device) -> Floats:

@@ -92,7 +92,7 @@ def _text(sizes: dict[str, Any]) -> str:
 
 
 def _one(value: Any) -> float:
-    return float(np.asarray(value).reshape(-1)[0])
+    return float(value.item(0) if isinstance(value, np.ndarray) else value)
 
 
 def _cost(name: str, device: Device, sizes: dict[str, Any], warnings: tuple[str, ...], c: Charged, known: bool) -> Cost:

@@ -18,7 +18,7 @@ from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
 from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, estimate_registers, register_cap
-from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_atomic
+from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_atomic, memory_of
 from costmodel.cost.plan import Plan
 from costmodel.counts import warp_requests
 from costmodel.device import Device, achievable_dram_bytes_per_s
@@ -66,8 +66,8 @@ def evaluate(plan: Plan, device: Device, columns: Mapping[str, Any], rows: int, 
     used, spilled = _registers(plan, device, v, f, rows, registers)
     held = residency(threads, used, shared_bytes, blocks, device)
     warps = f_(blocks) * held.warps_per_block
-    single = not any(np.ndim(c) for c in columns.values())
-    accesses = [access_totals(plan, a, device, columns, f, rows, single) for a in plan.accesses]
+    memory = None if any(np.ndim(c) for c in columns.values()) else memory_of(device)
+    accesses = [access_totals(plan, a, device, columns, f, rows, memory) for a in plan.accesses]
     fill_caches(plan, device, columns, v, f, held, shared_bytes, blocks, accesses)
     return _charge(plan, device, columns, f, threads, blocks, shared_bytes, used, spilled, held, warps, accesses, rows)
 

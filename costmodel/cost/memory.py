@@ -22,7 +22,7 @@ from costmodel.device import Device
 from costmodel.ir import Statement
 from costmodel.symbols import Program
 
-__all__ = ["AccessTotals", "access_totals", "fill_caches", "is_atomic"]
+__all__ = ["AccessTotals", "Memory", "access_totals", "fill_caches", "is_atomic", "memory_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -55,7 +55,7 @@ class AccessTotals:
 
 
 def access_totals(
-    plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], f: list[Any], rows: int, single: bool
+    plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], f: list[Any], rows: int, memory: Memory | None
 ) -> AccessTotals:
     """Enumerate one access; bytes from caches are filled in later, when all accesses are known.
 
@@ -66,20 +66,20 @@ def access_totals(
         columns: sizes.
         f: the plan's formulas in float64.
         rows: number of configurations.
-        single: whether every size is one number; such configurations are remembered.
+        memory: what is remembered of single configurations; None where a size is a column.
     """
     requested = np.broadcast_to(f[a.requested], (rows,))
-    totals = _requests(plan, a, device, columns) if single else _enumerated(plan, a, device, columns)
+    totals = _enumerated(plan, a, device, columns) if memory is None else _requests(plan, a, device, columns, memory)
     return AccessTotals(a, totals[0], totals[1], requested, totals[2], totals[3], totals[4])
 
 
 _Totals = tuple[Floats, Floats, Floats, Floats, Floats]
-_Memory = OrderedDict[tuple[Any, ...], tuple[LanePlan, _Totals]]
-_REMEMBERED: OrderedDict[Device, _Memory] = OrderedDict()
+Memory = OrderedDict[tuple[Any, ...], tuple[LanePlan, _Totals]]
+_REMEMBERED: OrderedDict[Device, Memory] = OrderedDict()
 _MOST_DEVICES, _MOST_REMEMBERED = 64, 16_384
 
 
-def _memory(device: Device) -> _Memory:
+def memory_of(device: Device) -> Memory:
     """What was enumerated for single configurations on this device."""
     if device not in _REMEMBERED:
         _REMEMBERED[device] = OrderedDict()
@@ -88,14 +88,13 @@ def _memory(device: Device) -> _Memory:
     return _REMEMBERED[device]
 
 
-def _requests(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any]) -> _Totals:
+def _requests(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], memory: Memory) -> _Totals:
     """Requests, path cycles, sectors, lines, wavefronts of one configuration.
 
     What one pass of the loops that change a request takes is remembered; the other loops multiply it.
     """
     lanes = lane_plan(plan.kernel, a.site, a.access, _granule(a, device), columns)
     times = float(lanes.outer(columns)[0])
-    memory = _memory(device)
     key = (id(lanes), *(columns[n] for n in lanes.names))
     known = memory.get(key)
     if known is None or known[0] is not lanes:
@@ -162,7 +161,8 @@ def fill_caches(
     gx, gy, gz = (np.broadcast_to(np.asarray(v[h], np.int64), blocks.shape) for h in plan.grid)
     wave = wave_shape(concurrent, (gx, gy, gz))
     waves = blocks.astype(np.float64) / (wave[0] * wave[1] * wave[2]).astype(np.float64)
-    with_wave = {**columns, **dict(zip(WAVE, wave, strict=True))}
+    single = not any(np.ndim(c) for c in columns.values())
+    with_wave = {**columns, **{n: int(e[0]) if single else e for n, e in zip(WAVE, wave, strict=True)}}
     w = plan.waves.values(with_wave)
     wf = plan.waves.floats(w, with_wave)
     coarse = device.dram.sector_bytes

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import sympy
 
 from costmodel.counts.affine import below_zero
@@ -77,7 +76,8 @@ def _irrelevant(
 ) -> tuple[int, ...]:
     """Terms that are a multiple of the granule in every configuration, so that they cannot change a request."""
     uniform = _uniform_terms(_Key(kernel, site, access, granule_bytes))
-    return tuple(n for n, factor in uniform if not np.any(factor(columns)[0] % granule_bytes))
+    rests = ((n, factor(columns)[0] % granule_bytes) for n, factor in uniform)
+    return tuple(n for n, rest in rests if not (rest if isinstance(rest, int) else rest.any()))
 
 
 def _terms(offset: sympy.Expr) -> tuple[sympy.Expr, ...]:
