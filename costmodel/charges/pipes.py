@@ -36,8 +36,14 @@ def shared_cycles(requests: Requests, device: Device) -> tuple[Floats, Floats]:
     return wavefronts, np.maximum(address, wavefronts * (s.banks * s.bank_bytes / s.bytes_per_cycle))
 
 
-def l1_cycles(requests: Requests, device: Device) -> Floats:
-    """[n] cycles that each global request holds the L1 path."""
+def l1_cycles(requests: Requests, device: Device, cached: bool = True) -> Floats:
+    """[n] cycles that each global request holds the L1 path.
+
+    Args:
+        requests: enumerated with a granule that lines, sectors and banks divide.
+        device: the GPU.
+        cached: whether L1 holds what is asked for: a hit reads whole lines out of the array, what bypasses it passes by the sector.
+    """
     l1, s = device.l1, device.shared
     lanes = requests.active.sum(axis=1)
     cycles: Floats = np.maximum(
@@ -48,7 +54,8 @@ def l1_cycles(requests: Requests, device: Device) -> Floats:
         wavefronts = wavefronts_per_request(requests, s.banks, s.bank_bytes, s.pass_bytes, s.merges_paired_lanes)
         cycles = np.maximum(cycles, wavefronts * (s.banks * s.bank_bytes / s.bytes_per_cycle))
     else:
-        cycles = np.maximum(cycles, distinct_granules(requests, l1.line_bytes) * (l1.line_bytes / l1.bytes_per_cycle))
+        piece = l1.line_bytes if cached else l1.sector_bytes
+        cycles = np.maximum(cycles, distinct_granules(requests, piece) * (piece / l1.bytes_per_cycle))
     return cycles
 
 

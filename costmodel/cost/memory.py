@@ -105,6 +105,12 @@ def _requests(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, A
     return requests * times, cycles * times, sectors * times, lines * times, wavefronts * times
 
 
+def _in_l1(a: AccessPlan, device: Device) -> bool:
+    """Whether L1 keeps what the access loads."""
+    keeps = a.access.cached and (device.l1.caches_global_loads or a.access.buffer.read_only)
+    return a.kind == "load" and keeps
+
+
 def _granule(a: AccessPlan, device: Device) -> int:
     """Alignment that matters to the requests of an access."""
     if a.access.buffer.space == "global":
@@ -119,7 +125,7 @@ def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str,
     r = replace(r, outer=1.0) if once else r
     if space == "global":
         moved = coalesce(r, device.l2.sector_bytes, device.l1.line_bytes)
-        return moved.requests, r.totals(l1_cycles(r, device)), moved.sectors, moved.lines, _nothing()
+        return moved.requests, r.totals(l1_cycles(r, device, _in_l1(a, device))), moved.sectors, moved.lines, _nothing()
     if space == "shared":
         wavefronts, cycles = shared_cycles(r, device)
         return r.totals(), r.totals(cycles), _nothing(), _nothing(), r.totals(wavefronts)
@@ -190,10 +196,9 @@ def fill_caches(
             t.l2_bytes = asked
             t.dram_bytes = np.minimum(asked, np.maximum(whole[id(t)], t.requested_bytes if is_atomic(t.plan) else 0.0))
             continue
-        cached = t.plan.access.cached and (device.l1.caches_global_loads or t.plan.access.buffer.read_only)
         scopes = [Scope(size, f[s.passes] * blocks, sets[s.loops]) for s, size in zip(t.plan.scopes, prints[id(t)], strict=True)]
         asked = asked_with[id(t.plan.access)] * sector
-        own_share = share if cached else np.zeros(1)
+        own_share = share if _in_l1(t.plan, device) else np.zeros(1)
         t.l2_bytes = l2_bytes(asked, scopes, own_share)
         in_wave = wave_prints[id(t)]
         if t.plan.tile is not None:
