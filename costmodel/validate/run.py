@@ -87,7 +87,7 @@ def validate(measured: Measured, kernel: str | None = None, device: Device | Non
         raise DataError(
             f"{measured.file}: {measured.kernel} on {measured.gpu}: no measured row is left; check status and --query"
         )
-    scores, seconds = _priced(mapping, found, _arguments(measured, mapping, rows))
+    scores, seconds = _priced(mapping, found, _arguments(measured, mapping, found, rows))
     ran = scores.feasible
     if not ran.any():
         raise DataError(
@@ -132,12 +132,13 @@ def _chosen(measured: Measured, table: pd.DataFrame, where: str, query: str | No
     return table
 
 
-def _arguments(measured: Measured, mapping: DatasetMapping, rows: pd.DataFrame) -> dict[str, Any]:
+def _arguments(measured: Measured, mapping: DatasetMapping, device: Device, rows: pd.DataFrame) -> dict[str, Any]:
     """A column, or one value, for each argument of the description."""
     description = mapping.description
+    columns = mapping.columns_for(device)
     found: dict[str, Any] = {}
     for name in description.arguments:
-        source = mapping.columns.get(name, name)
+        source = columns.get(name, name)
         if not isinstance(source, str):
             found[name] = source
         elif source in rows.columns:
@@ -162,7 +163,7 @@ def _priced(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any
 def _foreseen(measured: Measured, mapping: DatasetMapping, device: Device, failed: pd.DataFrame) -> int:
     if failed.empty:
         return 0
-    scores = Scorer(mapping.description, device).score(_arguments(measured, mapping, failed))
+    scores = Scorer(mapping.description, device).score(_arguments(measured, mapping, device, failed))
     return int((~scores.feasible).sum())
 
 
