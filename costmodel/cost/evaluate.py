@@ -264,6 +264,13 @@ def _chain(
         waits = waits + load_wait(f[trip.trips], f[trip.bytes] / WORD, latency, IN_FLIGHT_WORDS)
     own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
+    if False:
+        inside = np.where(f[plan.barriers] > 0, 1.0, 0.0)
+        from costmodel.charges.overlap import _norm
+        T, _ = _norm(np.stack(np.broadcast_arrays(*[c for n, c in units.items() if n not in _DEVICE_WIDE])), 2.5)
+        nb = np.maximum(held.warps_per_sm / held.warps_per_block, 1)
+        L = result * nb
+        result = np.where(inside > 0, ((T + L) ** 3 - T ** 3) ** (1/3) / nb, result)
     return result
 
 
@@ -280,13 +287,12 @@ def _dependent(
     t, lanes = device.throughput, device.limits.warp_size
     total = np.zeros(warps.shape)
     for s in plan.statements:
-        if s.independent is None:
-            continue
         issued = _warp_executions(plan, s.site, s.executions, f, columns, warps, threads, blocks, lanes)
         for kind, dtype, handle in s.work:
             _, rate = arithmetic_rate(kind, dtype, device)
             if kind != "mma" and rate:
-                uncovered = np.maximum(t.alu_latency_cycles / f[s.independent] - lanes * t.schedulers / rate, 0.0)
+                independent = 1.0 if s.independent is None else f[s.independent]
+                uncovered = np.maximum(t.alu_latency_cycles / independent - lanes * t.schedulers / rate, 0.0)
                 total = total + f[handle] * issued * uncovered
     return total
 
