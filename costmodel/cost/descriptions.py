@@ -3,9 +3,8 @@
 The package's own descriptions lie in `validation/kernels/` of a checkout and in
 `costmodel/_descriptions/` of a wheel. Such a module may say `SPACE` (a default search space) and
 `DATASETS`: for the name under which a data set lists its kernel, which description it is, which column
-or constant is which argument (`columns`, and `columns_by_architecture` where a compiler's choice differs), and
-which column is which counter of `cost.counters`: on every GPU (`counters`), and further ones that mean
-this only on some (`counters_by_architecture`).
+or constant is which argument, and which column is which counter of `cost.counters`: on every GPU
+(`counters`), and further ones that mean this only on some (`counters_by_architecture`).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class DatasetMapping:
 
     description: Description
     columns: Mapping[str, str | int]
-    """Argument to column name or constant; arguments left out have a column of their own name."""
+    """Argument to column name, constant, or `=` and a pandas expression over the columns; those left out have a column of their name."""
     counters: Mapping[str, str]
     """Column to counter name, where it means the same on every GPU."""
     where: str = ""
@@ -41,12 +40,6 @@ class DatasetMapping:
     names: tuple[str, ...] = field(default=())
     counters_by_architecture: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Architecture to further columns that mean a counter of ours there only."""
-    columns_by_architecture: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
-    """Architecture to further arguments: what its compiler makes of the same source."""
-
-    def columns_for(self, device: Device) -> dict[str, str | int]:
-        """Argument to column name or constant on this device."""
-        return {**self.columns, **self.columns_by_architecture.get(device.architecture, {})}
 
     def counters_for(self, device: Device) -> dict[str, str]:
         """Column to counter name on this device."""
@@ -162,6 +155,5 @@ def _datasets() -> dict[str, DatasetMapping]:
                 entry.get("counters", {}),
                 entry.get("where", ""),
                 counters_by_architecture=entry.get("counters_by_architecture", {}),
-                columns_by_architecture=entry.get("columns_by_architecture", {}),
             )
     return found

@@ -176,7 +176,8 @@ def _charge(
     add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz)
     to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device), ports * hz)
-    add("dram", "dram", to_dram / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
+    scattered = sum((a.dram_bytes * np.maximum(128.0 / a.run_bytes, 1.0) for a in accesses), np.zeros(rows))
+    add("dram", "dram", scattered / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
     waiting = _dependent(plan, device, f, columns, warps, threads, blocks)

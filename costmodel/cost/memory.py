@@ -13,6 +13,7 @@ import numpy.typing as npt
 from costmodel.charges.caches import Scope, dram_bytes, fits, l1_share_bytes, l2_bytes, sector_inflation, wave_shape
 from costmodel.charges.channels import channel_efficiency
 from costmodel.charges.coalescing import coalesce, distinct_granules
+from costmodel.charges.rows import run_bytes
 from costmodel.charges.occupancy import Residency, shared_allocation
 from costmodel.charges.pipes import l1_cycles, shared_cycles
 from costmodel.cost.plan import WAVE, AccessPlan, FootprintPlan, Plan
@@ -52,6 +53,7 @@ class AccessTotals:
     dram_bytes: Floats = field(default_factory=_nothing)
     l2_efficiency: Floats = field(default_factory=_one)
     footprint_bytes: Floats = field(default_factory=_nothing)
+    run_bytes: Floats = field(default_factory=lambda: np.full(1, 1e9))
 
 
 def access_totals(
@@ -187,6 +189,8 @@ def fill_caches(
         if t.plan.whole is None:
             continue
         t.footprint_bytes = whole[id(t)]
+        if t.plan.step is not None and t.plan.step.strides:
+            t.run_bytes = run_bytes([w[h] for h in t.plan.step.strides], [w[h] for h in t.plan.step.extents], t.plan.access.buffer.dtype.itemsize, 32)
         if device.l2.channels and t.plan.step is not None:
             strides, extents = [w[h] for h in t.plan.step.strides], [w[h] for h in t.plan.step.extents]
             itemsize = t.plan.access.buffer.dtype.itemsize

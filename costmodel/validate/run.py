@@ -87,7 +87,7 @@ def validate(measured: Measured, kernel: str | None = None, device: Device | Non
         raise DataError(
             f"{measured.file}: {measured.kernel} on {measured.gpu}: no measured row is left; check status and --query"
         )
-    scores, seconds = _priced(mapping, found, _arguments(measured, mapping, found, rows))
+    scores, seconds = _priced(mapping, found, _arguments(measured, mapping, rows))
     ran = scores.feasible
     if not ran.any():
         raise DataError(
@@ -132,15 +132,16 @@ def _chosen(measured: Measured, table: pd.DataFrame, where: str, query: str | No
     return table
 
 
-def _arguments(measured: Measured, mapping: DatasetMapping, device: Device, rows: pd.DataFrame) -> dict[str, Any]:
+def _arguments(measured: Measured, mapping: DatasetMapping, rows: pd.DataFrame) -> dict[str, Any]:
     """A column, or one value, for each argument of the description."""
     description = mapping.description
-    columns = mapping.columns_for(device)
     found: dict[str, Any] = {}
     for name in description.arguments:
-        source = columns.get(name, name)
+        source = mapping.columns.get(name, name)
         if not isinstance(source, str):
             found[name] = source
+        elif source.startswith("="):
+            found[name] = _computed(measured, rows, name, source[1:])
         elif source in rows.columns:
             found[name] = rows[source].to_numpy()
         elif name not in description.defaults:
@@ -149,6 +150,15 @@ def _arguments(measured: Measured, mapping: DatasetMapping, device: Device, rows
                 f"columns: {', '.join(map(str, rows.columns))}"
             )
     return found
+
+
+def _computed(measured: Measured, rows: pd.DataFrame, name: str, expression: str) -> npt.NDArray[Any]:
+    try:
+        values = rows.eval(expression)
+    except Exception as error:  # pandas raises whatever its parser met
+        raise DataError(f"{measured.file}: {measured.kernel}: argument {name!r} is {expression!r} of the columns: {error}") from None
+    numbers: npt.NDArray[Any] = np.broadcast_to(np.asarray(values), (len(rows),))
+    return numbers.astype(np.int64)
 
 
 def _priced(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any]) -> tuple[Scores, float]:
@@ -163,7 +173,7 @@ def _priced(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any
 def _foreseen(measured: Measured, mapping: DatasetMapping, device: Device, failed: pd.DataFrame) -> int:
     if failed.empty:
         return 0
-    scores = Scorer(mapping.description, device).score(_arguments(measured, mapping, device, failed))
+    scores = Scorer(mapping.description, device).score(_arguments(measured, mapping, failed))
     return int((~scores.feasible).sum())
 
 
