@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -136,11 +136,23 @@ def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str,
 
 
 def _footprint_bytes(p: FootprintPlan, v: list[Any], f: list[Any], a: AccessPlan, sector: int) -> Floats:
-    itemsize = a.access.buffer.dtype.itemsize
-    inflation = sector_inflation([v[h] for h in p.strides], [v[h] for h in p.extents], itemsize, sector)
-    bytes_ = f[p.elements] * itemsize * inflation
+    bytes_ = f[p.elements] * a.access.buffer.dtype.itemsize * _inflation(p, v, a, sector)
     whole: Floats = np.ceil(bytes_ / sector) * sector
     return whole
+
+
+def _inflation(p: FootprintPlan, v: list[Any], a: AccessPlan, sector: int) -> Floats:
+    return sector_inflation([v[h] for h in p.strides], [v[h] for h in p.extents], a.access.buffer.dtype.itemsize, sector)
+
+
+def _streamed(plans: Sequence[FootprintPlan], v: list[Any], a: AccessPlan, sector: int) -> list[Floats]:
+    """For each scope, how much of its whole sectors one pass brings in that the pass before had not: sectors shared by
+    neighbouring passes of a loop come once."""
+    inflations = [_inflation(p, v, a, sector) for p in plans]
+    shares = [np.ones(1)]
+    for outer, inner in zip(inflations, inflations[1:]):
+        shares.append(np.minimum(outer / inner, 1.0) )
+    return shares
 
 
 def fill_caches(
@@ -200,7 +212,11 @@ def fill_caches(
             t.l2_bytes = asked
             t.dram_bytes = np.minimum(asked, np.maximum(whole[id(t)], t.requested_bytes if is_atomic(t.plan) else 0.0))
             continue
-        scopes = [Scope(size, f[s.passes] * blocks, sets[s.loops]) for s, size in zip(t.plan.scopes, prints[id(t)], strict=True)]
+        fresh = _streamed([s.footprint for s in t.plan.scopes], v, t.plan, sector)
+        scopes = [
+            Scope(size * new, f[s.passes] * blocks, sets[s.loops])
+            for s, size, new in zip(t.plan.scopes, prints[id(t)], fresh, strict=True)
+        ]
         asked = asked_with[id(t.plan.access)] * sector
         own_share = share if _in_l1(t.plan, device) else np.zeros(1)
         t.l2_bytes = l2_bytes(asked, scopes, own_share)
@@ -211,8 +227,8 @@ def fill_caches(
                 in_wave if tiles is None else [np.minimum(w, tiles * p) for w, p in zip(in_wave, prints[id(t)], strict=True)]
             )
         steps = [
-            Scope(size, f[s.passes] * np.maximum(waves, 1.0), wave_sets[s.loops])
-            for s, size in zip(t.plan.scopes, in_wave, strict=True)
+            Scope(size * new, f[s.passes] * np.maximum(waves, 1.0), wave_sets[s.loops])
+            for s, size, new in zip(t.plan.scopes, in_wave, _streamed(t.plan.wave, w, t.plan, coarse), strict=True)
         ]
         coarser = max(device.dram.sector_bytes / sector, 1.0)
         t.dram_bytes = dram_bytes(t.l2_bytes * coarser, steps, whole[id(t)], everything, device)

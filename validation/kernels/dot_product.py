@@ -50,8 +50,7 @@ _LINES = {"Global.Load.Transactions": "global_load_lines", "Global.Store.Transac
 DATASETS = {
     "dotProd": {
         "description": dot_product,
-        "columns": {"N": "input_size", "B": "block_x"},
-        "columns_by_architecture": {"kepler_gk104": {"PREDICATED": 1}, "kepler_gk110": {"PREDICATED": 1}},
+        "columns": {"N": "input_size", "B": "block_x", "PREDICATED": "=gpuspec_compute_version < 4"},
         "counters": {
             "gld_request": "global_load_requests",
             "gst_request": "global_store_requests",
