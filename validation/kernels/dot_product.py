@@ -10,8 +10,14 @@ from costmodel.ir import minimum
 
 STEP_OPERATIONS = 7
 """Integer instructions of one step: halve a signed integer (3), compare it (1) and the thread id (1), the partner's address
-(1), branch back (1). Source: the C source; nvprof counts 12.4 instructions a warp and step on Kepler, of which two loads, an
-addition, a store and the barrier are the others."""
+(1), branch back (1). Source: the C source; nvprof's inst_executed (a count, not a time) gives 12.4 for each warp and step on
+Kepler, of which two loads, an addition, a store and the barrier are the others."""
+BRANCH_OPERATIONS, REJOIN_OPERATIONS = 2, 4
+"""What a branch adds to a step on Maxwell, in all warps (SSY, BRA) and in those that do not skip the body (both addresses,
+SYNC). Source: inst_executed, 10.0 for each warp and step and 8.7 more where the body runs."""
+GRID_LOOP_OPERATIONS = 20
+"""Integer instructions of the loop over the grid, which runs once: thread and block ids, stride, bounds, branches.
+Source: inst_executed, what is left of it with no step: 45 on Kepler, 34 on Maxwell, less the 16 that the accesses make."""
 
 
 @kernel(static=("B", "PREDICATED"))
@@ -26,19 +32,21 @@ def dot_product(k, *, N, B, PREDICATED=False):
     sums = k.shared("sums", (B,), f32)
     with k.blocks(-(-N // B)) as block, k.threads(B) as t:
         i = block * B + t
+        k.do("loop over the grid", work=k.integer(i32, GRID_LOOP_OPERATIONS))
         with k.when(i < N):
             k.do("multiply", loads=[a[i], b[i]], work=k.fma(f32))
         k.store(sums[t], name="store product")
         k.barrier()
         half = B // 2
         while half:
-            k.do(f"halve to {half}", work=k.integer(i32, STEP_OPERATIONS))
+            k.do(f"halve to {half}", work=k.integer(i32, STEP_OPERATIONS + (0 if PREDICATED else BRANCH_OPERATIONS)))
             if PREDICATED:
                 busy = minimum(t, half - 1)
                 k.do(f"add {half}", loads=[sums[busy], sums[busy + half]], work=k.add(f32), stores=sums[busy])
             else:
                 with k.when(t < half):
-                    k.do(f"add {half}", loads=[sums[t], sums[t + half]], work=k.add(f32), stores=sums[t])
+                    work = [k.add(f32), k.integer(i32, REJOIN_OPERATIONS)]
+                    k.do(f"add {half}", loads=[sums[t], sums[t + half]], work=work, stores=sums[t])
             k.barrier()
             half //= 2
         with k.when(t < 1):
