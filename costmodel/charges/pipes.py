@@ -42,7 +42,8 @@ def l1_cycles(requests: Requests, device: Device, cached: bool = True) -> Floats
     Args:
         requests: enumerated with a granule that lines, sectors and banks divide.
         device: the GPU.
-        cached: whether L1 holds what is asked for: a hit reads whole lines out of the array, what bypasses it passes by the sector.
+        cached: whether L1 keeps what is asked for: a hit reads whole lines out of its array; what bypasses L1 passes by the
+            sector, where L1 is not also shared memory.
     """
     l1, s = device.l1, device.shared
     lanes = requests.active.sum(axis=1)

@@ -176,7 +176,7 @@ def _charge(
     add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz)
     to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device), ports * hz)
-    scattered = sum((a.dram_bytes * np.maximum(128.0 / a.run_bytes, 1.0) for a in accesses), np.zeros(rows))
+    scattered = sum((a.dram_bytes / a.dram_efficiency for a in accesses), np.zeros(rows))
     add("dram", "dram", scattered / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
@@ -265,13 +265,6 @@ def _chain(
         waits = waits + load_wait(f[trip.trips], f[trip.bytes] / WORD, latency, IN_FLIGHT_WORDS)
     own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
-    if False:
-        inside = np.where(f[plan.barriers] > 0, 1.0, 0.0)
-        from costmodel.charges.overlap import _norm
-        T, _ = _norm(np.stack(np.broadcast_arrays(*[c for n, c in units.items() if n not in _DEVICE_WIDE])), 2.5)
-        nb = np.maximum(held.warps_per_sm / held.warps_per_block, 1)
-        L = result * nb
-        result = np.where(inside > 0, ((T + L) ** 3 - T ** 3) ** (1/3) / nb, result)
     return result
 
 
@@ -284,7 +277,10 @@ _NOT_ARITHMETIC = _DEVICE_WIDE | {"issue", "memory path", "l1", "shared"}
 def _dependent(
     plan: Plan, device: Device, f: list[Any], columns: Mapping[str, Any], warps: Floats, threads: Ints, blocks: Ints
 ) -> Floats:
-    """SM cycles in which warps alone wait for their own accumulators: latency that too few of them leave uncovered."""
+    """SM cycles in which warps alone wait for their own results: latency that too few accumulators leave uncovered.
+
+    Statements that update none do one operation after the other.
+    """
     t, lanes = device.throughput, device.limits.warp_size
     total = np.zeros(warps.shape)
     for s in plan.statements:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ import numpy.typing as npt
 from costmodel.charges.caches import Scope, dram_bytes, fits, l1_share_bytes, l2_bytes, sector_inflation, wave_shape
 from costmodel.charges.channels import channel_efficiency
 from costmodel.charges.coalescing import coalesce, distinct_granules
-from costmodel.charges.rows import run_bytes
 from costmodel.charges.occupancy import Residency, shared_allocation
 from costmodel.charges.pipes import l1_cycles, shared_cycles
+from costmodel.charges.rows import row_efficiency, run_bytes
 from costmodel.cost.plan import WAVE, AccessPlan, FootprintPlan, Plan
 from costmodel.counts import warp_requests
 from costmodel.counts.lane_plan import LanePlan, lane_plan
@@ -53,7 +54,7 @@ class AccessTotals:
     dram_bytes: Floats = field(default_factory=_nothing)
     l2_efficiency: Floats = field(default_factory=_one)
     footprint_bytes: Floats = field(default_factory=_nothing)
-    run_bytes: Floats = field(default_factory=lambda: np.full(1, 1e9))
+    dram_efficiency: Floats = field(default_factory=_one)
 
 
 def access_totals(
@@ -146,13 +147,9 @@ def _inflation(p: FootprintPlan, v: list[Any], a: AccessPlan, sector: int) -> Fl
 
 
 def _streamed(plans: Sequence[FootprintPlan], v: list[Any], a: AccessPlan, sector: int) -> list[Floats]:
-    """For each scope, how much of its whole sectors one pass brings in that the pass before had not: sectors shared by
-    neighbouring passes of a loop come once."""
+    """For each scope, the share of its sectors that one pass does not find where the pass before left them."""
     inflations = [_inflation(p, v, a, sector) for p in plans]
-    shares = [np.ones(1)]
-    for outer, inner in zip(inflations, inflations[1:]):
-        shares.append(np.minimum(outer / inner, 1.0) )
-    return shares
+    return [np.ones(1), *(np.minimum(outer / inner, 1.0) for outer, inner in pairwise(inflations))]
 
 
 def fill_caches(
@@ -201,12 +198,13 @@ def fill_caches(
         if t.plan.whole is None:
             continue
         t.footprint_bytes = whole[id(t)]
-        if t.plan.step is not None and t.plan.step.strides:
-            t.run_bytes = run_bytes([w[h] for h in t.plan.step.strides], [w[h] for h in t.plan.step.extents], t.plan.access.buffer.dtype.itemsize, 32)
-        if device.l2.channels and t.plan.step is not None:
+        if t.plan.step is not None:
             strides, extents = [w[h] for h in t.plan.step.strides], [w[h] for h in t.plan.step.extents]
             itemsize = t.plan.access.buffer.dtype.itemsize
-            t.l2_efficiency = channel_efficiency(strides, extents, itemsize, device.l2.channels, device.l2.interleave_bytes)
+            if strides:
+                t.dram_efficiency = row_efficiency(run_bytes(strides, extents, itemsize, coarse))
+            if device.l2.channels:
+                t.l2_efficiency = channel_efficiency(strides, extents, itemsize, device.l2.channels, device.l2.interleave_bytes)
         asked = t.sectors * sector
         if t.plan.kind == "store":
             t.l2_bytes = asked
