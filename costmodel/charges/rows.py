@@ -1,8 +1,9 @@
 """Rows of memory: a channel cannot open rows as fast as it could empty them in small pieces.
 
-What concurrent blocks touch in one step falls into runs of consecutive bytes. Runs that lie apart are taken
-to lie in different rows, each of which has to be activated; between two activations the channel could
-have moved `ACTIVATION_BYTES`, so a shorter run leaves it idle for the rest.
+What concurrent blocks touch falls into runs of consecutive bytes. Runs that lie apart are taken to lie in
+different rows, each of which has to be activated; between two activations the channel could have moved
+`ACTIVATION_BYTES`, so a shorter run leaves it idle for the rest. Runs that serial loops make longer count
+as long, although they come piece by piece: a lower bound.
 Source: minimum distance of activations, tRRD, in bursts of 32 bytes: GPGPU-Sim 4, tested-cfgs, `gpgpu_dram_timing_opt`
 after the data sheet of Hynix H5GQ1H24AFR: GDDR5 6 cycles, a burst taking 2: 96 bytes; TITAN X 8 and 2: 128; HBM of
 V100 3 and 1: 96. The four-activate window is four times as long.
@@ -25,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def run_bytes(strides: Sequence[Any], extents: Sequence[Any], itemsize: int, sector_bytes: int) -> Floats:
-    """Consecutive bytes that are touched together, in whole sectors.
+    """Consecutive bytes that blocks touch while they run together, in whole sectors.
 
     Args:
         strides: elements from one value of a loop to the next: ints or arrays, one for each loop.

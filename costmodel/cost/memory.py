@@ -142,8 +142,13 @@ def _footprint_bytes(p: FootprintPlan, v: list[Any], f: list[Any], a: AccessPlan
     return whole
 
 
+def _strides(p: FootprintPlan, v: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Strides and extents of what is touched."""
+    return [v[h] for h in p.strides], [v[h] for h in p.extents]
+
+
 def _inflation(p: FootprintPlan, v: list[Any], a: AccessPlan, sector: int) -> Floats:
-    return sector_inflation([v[h] for h in p.strides], [v[h] for h in p.extents], a.access.buffer.dtype.itemsize, sector)
+    return sector_inflation(*_strides(p, v), a.access.buffer.dtype.itemsize, sector)
 
 
 def _streamed(plans: Sequence[FootprintPlan], v: list[Any], a: AccessPlan, sector: int) -> list[Floats]:
@@ -198,13 +203,13 @@ def fill_caches(
         if t.plan.whole is None:
             continue
         t.footprint_bytes = whole[id(t)]
-        if t.plan.step is not None:
-            strides, extents = [w[h] for h in t.plan.step.strides], [w[h] for h in t.plan.step.extents]
-            itemsize = t.plan.access.buffer.dtype.itemsize
-            if strides:
-                t.dram_efficiency = row_efficiency(run_bytes(strides, extents, itemsize, coarse))
-            if device.l2.channels:
-                t.l2_efficiency = channel_efficiency(strides, extents, itemsize, device.l2.channels, device.l2.interleave_bytes)
+        itemsize = t.plan.access.buffer.dtype.itemsize
+        if t.plan.wave[0].strides:
+            t.dram_efficiency = row_efficiency(run_bytes(*_strides(t.plan.wave[0], w), itemsize, coarse))
+        if device.l2.channels and t.plan.step is not None:
+            t.l2_efficiency = channel_efficiency(
+                *_strides(t.plan.step, w), itemsize, device.l2.channels, device.l2.interleave_bytes
+            )
         asked = t.sectors * sector
         if t.plan.kind == "store":
             t.l2_bytes = asked
