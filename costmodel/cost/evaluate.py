@@ -46,6 +46,8 @@ class Charged:
     parts: dict[str, dict[str, Floats]]
     """SM cycles of each term, by the unit it runs on."""
     chain: Floats
+    waits: Floats
+    """Cycles that one warp waits for what it loads."""
     tail: Floats
     residency: Residency
     threads: Ints
@@ -209,7 +211,7 @@ def _charge(
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
     waiting = _dependent(plan, device, f, executed)
-    chain = _chain(plan, device, f, units, warps, held, accesses, waiting, executed)
+    chain, waits = _chain(plan, device, f, units, warps, held, accesses, waiting, executed)
     if "latency" in without:
         chain = zero
     tail = tail_factor(blocks, held.blocks_per_sm, sms) if "tail" not in without else np.ones(rows)
@@ -224,6 +226,7 @@ def _charge(
         amounts=amounts,
         parts=parts,
         chain=chain,
+        waits=waits,
         tail=tail,
         residency=held,
         threads=threads,
@@ -273,7 +276,7 @@ def _chain(
     accesses: list[AccessTotals],
     dependent: Floats,
     executed: list[Floats],
-) -> Floats:
+) -> tuple[Floats, Floats]:
     """SM cycles in which all warps run their own chains, as many at a time as are resident.
 
     One warp alone issues on its own scheduler, holds the memory path for its requests, and waits for a
@@ -300,7 +303,7 @@ def _chain(
         waits = waits + load_wait(trips, loaded, latency, IN_FLIGHT_WORDS)
     own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
-    return result
+    return result, waits
 
 
 MATRIX_LANES = 32
