@@ -160,7 +160,7 @@ KNOWN_DIFFERENCES = [
 
 def argument(rows: pd.DataFrame, source: str) -> np.ndarray:
     values = rows.eval(source[1:]) if source.startswith("=") else rows[source]
-    return values.to_numpy().astype(np.int64)
+    return np.asarray(values, np.int64)
 
 
 @lru_cache(maxsize=len(NAMES))

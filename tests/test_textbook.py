@@ -95,9 +95,10 @@ def test_bytes_from_memory_against_nvprof(data_dir, name):
     """Titan, which has no ECC to count: sectors that neighbouring trips share come once. Without that the kernels with
     strided rows were four times too high."""
     found = dataset_mapping(name)
+    assert found is not None
     rows = pd.read_parquet(data_dir / f"gpuperfpredict__{name}.parquet")
     rows = rows[(rows["gpu"] == "Titan") & rows["input_size"].isin([2048, 3072, 4096])]
-    scores = Scorer(found.description, "Titan").score({a: rows[c].to_numpy() for a, c in found.columns.items()})
+    scores = Scorer(found.description, "Titan").score({a: rows[str(c)].to_numpy() for a, c in found.columns.items()})
     ratio = scores.counters["dram_read_bytes"] / (rows["Device.Memory.Read.Transactions"].to_numpy(np.float64) * 32)
     assert len(ratio) == 9
     assert 0.4 <= ratio.min() <= ratio.max() <= 1.05

@@ -205,7 +205,7 @@ def _charge(
     add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz)
     to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device), ports * hz)
-    scattered = sum((a.dram_bytes / a.dram_efficiency for a in accesses), np.zeros(rows))
+    scattered = sum((a.dram_bytes / a.dram_efficiency for a in accesses), np.zeros(rows)) if "rows" not in without else to_dram
     add("dram", "dram", scattered / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
     if "issue" in without:
         instructions = zero
