@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from costmodel.charges.crossbar import port_bytes
 from costmodel.charges.latency import load_wait, pipeline_wait, tail_factor
 from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
@@ -200,9 +201,9 @@ def _charge(
     instructions = instructions + integers + moved + f[plan.barriers] * warps
     to_l2 = sum((a.l2_bytes for a in accesses), np.zeros(rows)) + moved * lanes * 4.0
     ports = device.l2.sm_bytes_per_cycle * np.minimum(blocks, sms)
-    l2_rate = np.minimum(device.l2.bandwidth_bytes_per_cycle, ports)
     slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), moved * lanes * 4.0)
-    add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz)
+    through = np.maximum(slowed / device.l2.bandwidth_bytes_per_cycle, _port_bytes(device, accesses, moved * lanes * 4.0) / ports)
+    add("l2", "l2", through * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz)
     to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device), ports * hz)
     scattered = sum((a.dram_bytes / a.dram_efficiency for a in accesses), np.zeros(rows)) if "rows" not in without else to_dram
@@ -267,6 +268,20 @@ def _warp_executions(
     return each
 
 
+def _port_bytes(device: Device, accesses: list[AccessTotals], spilled: Floats) -> Floats:
+    """Bytes on the fuller direction between SMs and L2; spills fill each."""
+    flit = device.l2.sector_bytes
+    moved = {kind: [a for a in accesses if a.plan.kind == kind and a.plan.access.buffer.space == "global"] for kind in _KINDS}
+    asked = [np.minimum(a.l2_bytes / np.maximum(a.sectors * flit, 1.0), 1.0) * a.lines for a in moved["load"]]
+    return port_bytes(
+        sum((a.l2_bytes / a.l2_efficiency for a in moved["load"]), spilled),
+        sum(asked, np.zeros(1)),
+        sum((a.l2_bytes / a.l2_efficiency for a in moved["store"]), spilled),
+        sum((a.lines for a in moved["store"]), np.zeros(1)),
+        flit,
+    )
+
+
 def _chain(
     plan: Plan,
     device: Device,
@@ -309,6 +324,7 @@ def _chain(
 
 MATRIX_LANES = 32
 """Threads that share one `k.mma`, on every device: a description does not know the warp size."""
+_KINDS = ("load", "store")
 _DEVICE_WIDE = frozenset({"l2", "dram", "atomic"})
 _NOT_ARITHMETIC = _DEVICE_WIDE | {"issue", "memory path", "l1", "shared"}
 
