@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from costmodel.charges.occupancy import LIMITERS, block_registers
-from costmodel.cost.baselines import requested_bytes, roofline_seconds, weighted_bytes_seconds
+from costmodel.cost.baselines import carver_byte_waves, requested_bytes, roofline_seconds, weighted_bytes_seconds
 from costmodel.cost.counters import counters
 from costmodel.cost.evaluate import Charged, evaluate
 from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
@@ -48,6 +48,8 @@ class Scores:
     """Baseline: the same bytes, simply added."""
     roofline_s: Floats
     """Baseline: arithmetic, L2 and DRAM at their peaks, the slowest of them."""
+    carver: Floats
+    """Baseline: coalesced bytes of a block times whole waves."""
     counters: dict[str, Floats] = field(default_factory=dict)
     """Predicted hardware counters; NaN where a configuration cannot run."""
 
@@ -159,6 +161,7 @@ class Scorer:
         result.bytes[rows] = weighted_bytes_seconds(charged, self.device)
         result.unweighted_bytes[rows] = requested_bytes(charged)
         result.roofline_s[rows] = roofline_seconds(charged, self.device)
+        result.carver[rows] = carver_byte_waves(charged, self.device)
         for name, values in counters(charged, self.device).items():
             column = result.counters.setdefault(name, np.full(len(result.table), np.nan))
             column[rows] = np.where(over == "", values, np.nan)
@@ -314,7 +317,7 @@ def _identities(plan: Plan, columns: Mapping[str, npt.NDArray[np.int64]]) -> npt
 def _empty(frame: pd.DataFrame) -> Scores:
     rows = len(frame)
     text: npt.NDArray[Any] = np.full(rows, "", dtype=object)
-    nan = [np.full(rows, np.nan) for _ in range(4)]
+    nan = [np.full(rows, np.nan) for _ in range(5)]
     return Scores(
-        frame, np.full(rows, np.inf), text, text.copy(), np.full(rows, -1), nan[0], nan[1], nan[2], {"occupancy": nan[3]}
+        frame, np.full(rows, np.inf), text, text.copy(), np.full(rows, -1), nan[0], nan[1], nan[2], nan[3], {"occupancy": nan[4]}
     )
