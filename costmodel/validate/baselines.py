@@ -109,10 +109,13 @@ def other_gpu(arguments: pd.DataFrame, times: Floats, others: Sequence[Others]) 
         few = f"fewer than {LEAST_COMMON} configurations in common with {', '.join(o.device for o in others)}"
         return {}, few if others else "no other GPU in the data has this kernel"
     best = max(found, key=lambda b: -1.0 if math.isnan(b.rho) else b.rho)
-    fields = ("rho", "tau", "top1", "top5", "top10", "mape", "n")
-    middle = {name: float(np.nanmedian([getattr(b, name) for b in found])) for name in fields}
-    several = Baseline(**{**middle, "n": int(middle["n"])}, note=f"of {len(found)} GPUs")
-    return {"other_gpu": best, "other_gpu_median": several}, ""
+    return {"other_gpu": best, "other_gpu_median": _median(found)}, ""
+
+
+def _median(found: Sequence[Baseline]) -> Baseline:
+    figures = [(b.rho, b.tau, b.top1, b.top5, b.top10, b.mape, b.n) for b in found]
+    rho, tau, top1, top5, top10, mape, n = (float(x) for x in pd.DataFrame(figures).median())
+    return Baseline(rho, tau, top1, top5, top10, mape, int(n), f"of {len(found)} GPUs")
 
 
 def trees(arguments: pd.DataFrame, times: Floats) -> tuple[dict[str, Baseline], str]:

@@ -76,7 +76,7 @@ def markdown(reports: Sequence[Report], skipped: Sequence[Skipped], made: Proven
     """The figures as Markdown, for a repository."""
     text = _rendered("report.md.j2", _view(reports, skipped, made), escape=False)
     joined = re.sub(r"\|\n\n(?=\|)", "|\n", text)  # the rows of one table
-    apart = re.sub(r"(?m)^(\|.*|\* .*)\n(?=[^|*\n])", r"\1\n\n", re.sub(r"(?m)^([^|\n].*)\n(?=\|)", r"\1\n\n", joined))
+    apart = re.sub(r"(?m)^(\|.*\n(?=[^|\n])|\* .*\n(?=[^*\n]))", r"\1\n", re.sub(r"(?m)^([^|\n].*)\n(?=\|)", r"\1\n\n", joined))
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"(?m)^(?=##)", "\n", apart)).strip() + "\n"
 
 
@@ -150,9 +150,7 @@ def _tiles(reports: Sequence[Report]) -> list[dict[str, str]]:
         won = sum(r.metrics.rho >= r.baselines["trees"].rho for r in trained)
         tiles.append((f"{won} of {len(trained)}", "rank at least as well as trees that saw 500 measurements"))
     spent = sum(r.metrics.n / r.configs_per_s for r in reports)
-    tiles.append(
-        (units.si(sum(r.metrics.n for r in reports) / spent), "configurations priced per second of one core, tracing included")
-    )
+    tiles.append((units.si(sum(r.metrics.n for r in reports) / spent), "configurations priced per second of one core"))
     return [{"value": value, "name": name} for value, name in tiles]
 
 
@@ -248,10 +246,10 @@ _FILTERS = {
     "error": lambda v: _clipped(v, 0.6, 0.0),
     "signed": lambda v: _DASH if math.isnan(v) else f"{v:+.3f}",
     "change": _change,
-    "plain": lambda v: "" if v is None or isinstance(v, float) and math.isnan(v) else f"{v:.6g}",
+    "plain": lambda v: "" if v is None or (isinstance(v, float) and math.isnan(v)) else f"{v:.6g}",
     "words": lambda name: name.replace("_", " "),
     "filename": lambda path: Path(path).name,
     "assignments": assignments,
     "largest": _largest,
-    "md": lambda text: str(text).replace("|", "\\|"),
+    "md": lambda text: str(text).replace("|", "\\|").replace("<", "&lt;"),
 }

@@ -123,7 +123,8 @@ def prepare(measured: Measured, kernel: str | None = None, device: Device | None
         raise DataError(
             f"{measured.file}: {measured.kernel} on {measured.gpu}: no measured row is left; check status and --query"
         )
-    return Case(measured, mapping, found, rows, failed, _table(_arguments(measured, mapping, rows), len(rows)))
+    arguments = {**mapping.description.defaults, **_arguments(measured, mapping, rows)}
+    return Case(measured, mapping, found, rows, failed, pd.DataFrame(arguments, index=range(len(rows))))
 
 
 def compare(case: Case, others: Sequence[Others] = (), *, thorough: bool = False) -> Report:
@@ -180,16 +181,13 @@ def _baselines(
 ) -> tuple[dict[str, Baseline], dict[str, str]]:
     """The baselines there are, and why the others are not."""
     arguments = case.arguments[ran]
-    found, absent = baselines.counted(scores, ran, times), {}
-    asked = {"other_gpu": lambda: baselines.other_gpu(arguments, times, others)}
+    found = baselines.counted(scores, ran, times)
+    asked = {"other_gpu": baselines.other_gpu(arguments, times, others)}
     if thorough:
-        asked["trees"] = lambda: baselines.trees(arguments, times)
-    for name, judge in asked.items():
-        more, why = judge()
+        asked["trees"] = baselines.trees(arguments, times)
+    for more, _ in asked.values():
         found |= more
-        if why:
-            absent[name] = why
-    return found, absent
+    return found, {name: why for name, (_, why) in asked.items() if why}
 
 
 def _mapping(kernel: str) -> DatasetMapping:
@@ -235,7 +233,9 @@ def _computed(measured: Measured, rows: pd.DataFrame, name: str, expression: str
     try:
         values = rows.eval(expression)
     except Exception as error:  # pandas raises whatever its parser met
-        raise DataError(f"{measured.file}: {measured.kernel}: argument {name!r} is {expression!r} of the columns: {error}") from None
+        raise DataError(
+            f"{measured.file}: {measured.kernel}: argument {name!r} is {expression!r} of the columns: {error}"
+        ) from None
     numbers: npt.NDArray[Any] = np.broadcast_to(np.asarray(values), (len(rows),))
     return numbers.astype(np.int64)
 
@@ -255,7 +255,3 @@ def _failed_reasons(case: Case) -> npt.NDArray[Any]:
         return np.array([], dtype=object)
     scores = Scorer(case.mapping.description, case.device).score(_arguments(case.measured, case.mapping, case.failed))
     return scores.reason
-
-
-def _table(arguments: Mapping[str, Any], rows: int) -> pd.DataFrame:
-    return pd.DataFrame(dict(arguments), index=range(rows))

@@ -41,8 +41,9 @@ class Choice:
     """Patterns of GPUs to keep, by the name in the data."""
 
     def keeps(self, measured: Measured) -> bool:
-        """Whether the patterns let this kernel and GPU through."""
-        return _matches(measured.kernel, self.kernels) and _matches(measured.gpu, self.gpus)
+        """Whether the patterns let this kernel and GPU through, and the query leaves any of its rows."""
+        named = _matches(measured.kernel, self.kernels) and _matches(measured.gpu, self.gpus)
+        return named and not (self.query and _nothing_left(measured, self.query))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +122,12 @@ def reports(
     """
     prepared = [_prepared(m, choice, alone) for m in measured]
     cases = [p for p in prepared if isinstance(p, Case)]
-    tasks = ((p, choice, _others(p, cases), alone, thorough) if isinstance(p, Case) else p for p in prepared)
+    tasks = ((p, _others(p, cases), alone, thorough) if isinstance(p, Case) else p for p in prepared)
     if jobs <= 1 or len(cases) <= 1:
         yield from (_compared(*t) if isinstance(t, tuple) else t for t in tasks)
         return
     with ProcessPoolExecutor(min(jobs, len(cases)), mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_remote, t[0].measured, *t[1:]) if isinstance(t, tuple) else t for t in tasks]
+        waiting = [pool.submit(_remote, t[0].measured, choice, *t[1:]) if isinstance(t, tuple) else t for t in tasks]
         for item in waiting:
             yield item if isinstance(item, Skipped) else item.result()
 
@@ -135,13 +136,12 @@ def _prepared(measured: Measured, choice: Choice, alone: bool) -> Case | Skipped
     try:
         return prepare(measured, choice.kernel, choice.device, choice.query)
     except CostModelError as error:
-        if alone and not (choice.query and _nothing_asked(measured, choice.query)):
+        if alone:
             raise _placed(measured, error) from None
-        empty = isinstance(error, DataError) and _nothing_asked(measured, choice.query or "index == index")
-        return _skipped(measured, error, "no rows" if empty else _WHAT.get(type(error), _OTHER))
+        return _skipped(measured, error, "no rows" if measured.rows.empty else _WHAT.get(type(error), _OTHER))
 
 
-def _compared(case: Case, choice: Choice, others: Sequence[Others], alone: bool, thorough: bool) -> Report | Skipped:
+def _compared(case: Case, others: Sequence[Others], alone: bool, thorough: bool) -> Report | Skipped:
     try:
         return compare(case, others, thorough=thorough)
     except CostModelError as error:
@@ -152,7 +152,7 @@ def _compared(case: Case, choice: Choice, others: Sequence[Others], alone: bool,
 
 def _remote(measured: Measured, choice: Choice, others: Sequence[Others], alone: bool, thorough: bool) -> Report | Skipped:
     """In another process: descriptions are functions of files and do not travel, so they are found again."""
-    return _compared(prepare(measured, choice.kernel, choice.device, choice.query), choice, others, alone, thorough)
+    return _compared(prepare(measured, choice.kernel, choice.device, choice.query), others, alone, thorough)
 
 
 def _others(case: Case, cases: Sequence[Case]) -> list[Others]:
@@ -170,11 +170,11 @@ _OTHER = "cannot be compared"
 _WHAT: dict[type, str] = {DescriptionError: "no description", ProfileError: "no profile"}
 
 
-def _nothing_asked(measured: Measured, query: str) -> bool:
-    """Whether a query that works leaves no row of this kernel and GPU."""
+def _nothing_left(measured: Measured, query: str) -> bool:
+    """Whether a query that works leaves no row of this kernel and GPU; of one that does not, `prepare` says why."""
     try:
-        return measured.rows.query(query).empty
-    except Exception:  # pandas raises whatever its parser met; `prepare` has said it
+        return bool(measured.rows.query(query).empty)
+    except Exception:  # pandas raises whatever its parser met
         return False
 
 
