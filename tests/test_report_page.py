@@ -97,7 +97,7 @@ def test_the_page_says_everything_and_asks_for_nothing(made):
 
 def test_the_figures_of_the_page_are_those_of_the_reports(made):
     text = page(made, [], MADE)
-    rows = re.findall(r"<tr>(?:(?!</tr>).)*?</tr>", text.partition('<tbody>')[2].partition("</tbody>")[0], re.S)
+    rows = re.findall(r"<tr>(?:(?!</tr>).)*?</tr>", text.partition("<tbody>")[2].partition("</tbody>")[0], re.S)
     assert len(rows) == len(made)
     for row, report in zip(rows, made, strict=True):
         cells = [re.sub(r"<[^>]*>", "", c).strip() for c in re.findall(r"<td[^>]*>.*?</td>", row, re.S)]
@@ -185,7 +185,7 @@ def test_a_browser_draws_every_plot_without_an_error(made, tmp_path):
     dom = _dom(tmp_path / "out" / "watched.html")
     assert "data-failed" not in dom
     boxes = re.findall(r'<div class="plot[^"]*"[^>]*data-plot="(\w+)"[^>]*>', dom)
-    assert sorted(boxes) == ["errors", "errors", "overview", "scatter", "scatter"]
+    assert sorted(boxes) == ["ablation", "ablation", "errors", "errors", "overview", "scatter", "scatter"]
     assert dom.count('data-drawn="yes"') == len(boxes)
     assert dom.count('class="main-svg"') >= len(boxes)
     assert len(re.findall(r'<path class="point"', dom)) >= 2 * 40  # every configuration of both
@@ -196,9 +196,20 @@ def test_a_browser_draws_every_plot_without_an_error(made, tmp_path):
 
 def _dom(path: Path) -> str:
     assert BROWSER is not None
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--window-size=1400,8000", "--dump-dom"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=10000",
+        "--window-size=1400,8000",
+        "--dump-dom",
+    ]
     done = subprocess.run(
-        [BROWSER, *options, f"--user-data-dir={path.parent / 'profile'}", path.as_uri()], capture_output=True, text=True, timeout=240, check=True
+        [BROWSER, *options, f"--user-data-dir={path.parent / 'profile'}", path.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
     )
     return done.stdout
 

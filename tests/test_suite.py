@@ -164,7 +164,7 @@ def test_carver_is_traffic_of_a_block_times_waves():
     scores = Scorer(ADD, "V100").score({"N": n, "B": blocks})
     sms = find_device("V100").sm_count
     waves = np.ceil((n // blocks) / (sms * (2048 // blocks)))
-    assert scores.carver == pytest.approx(3 * 4 * blocks * waves)
+    assert baselines.carver_byte_waves(scores, find_device("V100")) == pytest.approx(3 * 4 * blocks * waves)
 
 
 def test_trees_learn_and_are_judged_on_what_they_did_not_see():
@@ -199,7 +199,9 @@ def test_trees_need_rows_and_scikit_learn(monkeypatch):
 def test_precision_and_recall_of_cannot_launch():
     """Foretold: 3 that failed, 1 that ran; not foretold: 2 that failed. A broken requirement foretells nothing."""
     ran = np.array(["", "", "4096 bytes of shared memory per block, at most 1024", "requires N % T == 0"], dtype=object)
-    failed = np.array(["2048 threads per block, at most 1024"] * 2 + ["70000 registers per block, at most 65536", "", ""], dtype=object)
+    failed = np.array(
+        ["2048 threads per block, at most 1024"] * 2 + ["70000 registers per block, at most 65536", "", ""], dtype=object
+    )
     statuses = pd.Series(["launch", "launch", "compile", "compile", "timeout"])
     told = foresight(ran, failed, statuses)
     assert (told.foretold, told.failed, told.both) == (4, 5, 3)
@@ -337,5 +339,6 @@ def test_figures_are_those_of_the_metrics(tmp_path):
     frame.to_parquet(tmp_path / "t.parquet")
     (measured,) = load(tmp_path / "t.parquet")
     scores = Scorer(ADD, "V100").score(frame[["N", "B"]])
-    wanted = metrics(scores.carver, frame["time_ms"].to_numpy() * 1e-3)
+    predicted = baselines.carver_byte_waves(scores, find_device("V100"))
+    wanted = metrics(predicted, frame["time_ms"].to_numpy() * 1e-3)
     assert validate(measured).baselines["carver"].rho == pytest.approx(wanted.rho)

@@ -80,7 +80,13 @@ def test_a_cache_of_kernel_tuner(tmp_path):
     assert frame["GFLOP/s"][0] == 7.5
     assert not {"times", "time", "timestamp"} & set(frame.columns)
     (part,) = load(tmp_path / "c.json")
-    assert (part.kernel, part.gpu, len(part.rows), len(part.failed), part.notes) == ("vector_add", "NVIDIA A100-PCIE-40GB", 2, 4, ())
+    assert (part.kernel, part.gpu, len(part.rows), len(part.failed), part.notes) == (
+        "vector_add",
+        "NVIDIA A100-PCIE-40GB",
+        2,
+        4,
+        (),
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +149,12 @@ def test_output_of_ktt(tmp_path):
     assert frame["status"].tolist() == ["ok", "ComputationFailed"]
     assert frame["B"].tolist() == [128, 2048]
     first = frame.iloc[0]
-    assert (first["regs_per_thread"], first["smem_static_bytes"], first["dram__sectors_read.sum"], first["X"]) == (40, 2048, 99, 0.5)
+    assert (first["regs_per_thread"], first["smem_static_bytes"], first["dram__sectors_read.sum"], first["X"]) == (
+        40,
+        2048,
+        99,
+        0.5,
+    )
     (part,) = load(tmp_path / "ktt.json")
     assert (part.kernel, part.gpu, len(part.rows), len(part.failed)) == ("conv", "NVIDIA GeForce RTX 2080 Ti", 1, 1)
 
@@ -197,14 +208,24 @@ def test_the_same_measurements_in_three_forms_are_one_table(tmp_path):
     t4 = {
         "metadata": {"device": "V100"},
         "results": [
-            {"configuration": c, "invalidity": "correct", "times": {}, "measurements": [{"name": "time", "value": t * 1e6, "unit": "ns"}]}
+            {
+                "configuration": c,
+                "invalidity": "correct",
+                "times": {},
+                "measurements": [{"name": "time", "value": t * 1e6, "unit": "ns"}],
+            }
             for c, t in zip(configurations, ms, strict=True)
         ],
     }
     ktt = {
         "Metadata": {"Device": "V100", "TimeUnit": "Seconds"},
         "Results": [
-            {"KernelName": "vector_add", "Status": "Ok", "TotalDuration": t * 1e-3, "Configuration": [{"Name": "B", "Value": c["B"]}]}
+            {
+                "KernelName": "vector_add",
+                "Status": "Ok",
+                "TotalDuration": t * 1e-3,
+                "Configuration": [{"Name": "B", "Value": c["B"]}],
+            }
             for c, t in zip(configurations, ms, strict=True)
         ],
     }

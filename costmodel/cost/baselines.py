@@ -1,4 +1,4 @@
-"""What a model must beat: bytes moved, the roofline, and traffic times waves. They use the same counts."""
+"""What a model must beat: bytes moved, and the roofline. Both use the same counts and no charges."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from costmodel.cost.evaluate import Charged
 from costmodel.device import Device, achievable_dram_bytes_per_s
 
-__all__ = ["carver_byte_waves", "requested_bytes", "roofline_seconds", "weighted_bytes_seconds"]
+__all__ = ["requested_bytes", "roofline_seconds", "weighted_bytes_seconds"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,15 +48,3 @@ def roofline_seconds(charged: Charged, device: Device) -> Floats:
     from_l2 = l2 / (device.l2.bandwidth_bytes_per_cycle * device.clock.sustained_hz)
     slowest: Floats = np.maximum(np.maximum(arithmetic, from_l2), compulsory)
     return slowest
-
-
-def carver_byte_waves(charged: Charged, device: Device) -> Floats:
-    """Coalesced bytes that a block takes from L2, in whole sectors, times the whole waves of the launch.
-
-    Source: the priority by which TileLang's Carver orders tiles, `(traffic + 1) * num_wave` in
-    `tilelang/carver/roller/policy/default.py`; its blocks per SM are those of our occupancy.
-    """
-    held = np.maximum(charged.residency.blocks_per_sm, 1) * device.sm_count
-    moved = sum((a.l2_bytes for a in charged.accesses if a.plan.access.buffer.space == "global"), np.zeros(charged.seconds.shape))
-    byte_waves: Floats = moved / charged.blocks * np.ceil(charged.blocks / held)
-    return byte_waves

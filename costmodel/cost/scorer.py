@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from costmodel.charges.occupancy import LIMITERS, block_registers
-from costmodel.cost.baselines import carver_byte_waves, requested_bytes, roofline_seconds, weighted_bytes_seconds
+from costmodel.cost.ablation import checked_charges
+from costmodel.cost.baselines import requested_bytes, roofline_seconds, weighted_bytes_seconds
 from costmodel.cost.counters import counters
 from costmodel.cost.evaluate import Charged, evaluate
 from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
@@ -48,8 +49,6 @@ class Scores:
     """Baseline: the same bytes, simply added."""
     roofline_s: Floats
     """Baseline: arithmetic, L2 and DRAM at their peaks, the slowest of them."""
-    carver: Floats
-    """Baseline: coalesced bytes of a block times whole waves."""
     counters: dict[str, Floats] = field(default_factory=dict)
     """Predicted hardware counters; NaN where a configuration cannot run."""
 
@@ -106,8 +105,28 @@ class Scorer:
         '4096 threads per block, at most 1024'
     """
 
-    def __init__(self, kernel: Description | Kernel, device: Device | str, *, registers: int | None = None) -> None:
+    def __init__(
+        self,
+        kernel: Description | Kernel,
+        device: Device | str,
+        *,
+        registers: int | None = None,
+        without: Iterable[str] = (),
+    ) -> None:
+        """Take a kernel and a device.
+
+        Args:
+            kernel: a description, or a traced kernel.
+            device: a device, or its name.
+            registers: of a thread, where a compiler has told.
+            without: charges to switch off, by their names in `costmodel.cost.CHARGES`.
+
+        Raises:
+            SizeError: a register count out of range, or a name that is no charge.
+            ProfileError: no such device.
+        """
         self.kernel = kernel
+        self.without = checked_charges(without)
         self.device = find_device(device) if not isinstance(device, Device) else device
         self.registers = checked_registers(registers, kernel.name, self.device)
 
@@ -146,7 +165,7 @@ class Scorer:
             return
         kept = {n: c[good] if np.ndim(c) else c for n, c in taken.items()}
         try:
-            charged = evaluate(plan, self.device, kept, good.size, self.registers)
+            charged = evaluate(plan, self.device, kept, good.size, self.registers, self.without)
         except TooManyCasesError:
             if which.size == 1:
                 raise
@@ -161,7 +180,6 @@ class Scorer:
         result.bytes[rows] = weighted_bytes_seconds(charged, self.device)
         result.unweighted_bytes[rows] = requested_bytes(charged)
         result.roofline_s[rows] = roofline_seconds(charged, self.device)
-        result.carver[rows] = carver_byte_waves(charged, self.device)
         for name, values in counters(charged, self.device).items():
             column = result.counters.setdefault(name, np.full(len(result.table), np.nan))
             column[rows] = np.where(over == "", values, np.nan)
@@ -317,7 +335,7 @@ def _identities(plan: Plan, columns: Mapping[str, npt.NDArray[np.int64]]) -> npt
 def _empty(frame: pd.DataFrame) -> Scores:
     rows = len(frame)
     text: npt.NDArray[Any] = np.full(rows, "", dtype=object)
-    nan = [np.full(rows, np.nan) for _ in range(5)]
+    nan = [np.full(rows, np.nan) for _ in range(4)]
     return Scores(
-        frame, np.full(rows, np.inf), text, text.copy(), np.full(rows, -1), nan[0], nan[1], nan[2], nan[3], {"occupancy": nan[4]}
+        frame, np.full(rows, np.inf), text, text.copy(), np.full(rows, -1), nan[0], nan[1], nan[2], {"occupancy": nan[3]}
     )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from costmodel.cost import Scores
+from costmodel.device import Device
 from costmodel.validate.metrics import metrics
 
 __all__ = ["BASELINES", "Baseline", "Others", "counted", "judged", "other_gpu", "trees"]
@@ -72,11 +73,12 @@ def judged(predicted: Floats, times: Floats, *, seconds: bool = False, note: str
     return Baseline(m.rho, m.tau, m.top1, m.top5, m.top10, m.mape if seconds else math.nan, m.n, note)
 
 
-def counted(scores: Scores, ran: npt.NDArray[np.bool_], times: Floats) -> dict[str, Baseline]:
+def counted(scores: Scores, device: Device, ran: npt.NDArray[np.bool_], times: Floats) -> dict[str, Baseline]:
     """The baselines that use the model's own counts.
 
     Args:
         scores: of all rows.
+        device: the GPU.
         ran: rows that are judged.
         times: measured seconds of those.
     """
@@ -84,8 +86,21 @@ def counted(scores: Scores, ran: npt.NDArray[np.bool_], times: Floats) -> dict[s
         "bytes": judged(scores.bytes[ran], times, seconds=True),
         "unweighted_bytes": judged(scores.unweighted_bytes[ran], times),
         "roofline": judged(scores.roofline_s[ran], times, seconds=True),
-        "carver": judged(scores.carver[ran], times),
+        "carver": judged(carver_byte_waves(scores, device)[ran], times),
     }
+
+
+def carver_byte_waves(scores: Scores, device: Device) -> Floats:
+    """Coalesced bytes that a block takes from L2, in whole sectors, times the whole waves of the launch.
+
+    Source: the priority by which TileLang's Carver orders tiles, `(traffic + 1) * num_wave` in
+    `tilelang/carver/roller/policy/default.py`; its blocks per SM are those of our occupancy.
+    """
+    c = scores.counters
+    moved = (c["l2_read_sectors"] + c["l2_write_sectors"]) * device.l2.sector_bytes
+    resident = np.maximum(c["blocks_per_sm"], 1.0) * device.sm_count
+    byte_waves: Floats = moved / c["blocks"] * np.ceil(c["blocks"] / resident)
+    return byte_waves
 
 
 def other_gpu(arguments: pd.DataFrame, times: Floats, others: Sequence[Others]) -> tuple[dict[str, Baseline], str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from costmodel.cost import CHARGES
 from costmodel.errors import DataError
 from costmodel.report import jsonable, units
 from costmodel.report.facts import assignments
@@ -114,7 +115,7 @@ def _view(reports: Sequence[Report], skipped: Sequence[Skipped], made: Provenanc
         "tiles": _tiles(reports),
         "baselines": BASELINES,
         "baseline_names": [name for name in BASELINES if name in there],
-        "charges": {},
+        "charges": CHARGES if any(r.ablation for r in reports) else {},
         "fitted": FITTED,
         "fits_on": fits_on,
     }
@@ -186,7 +187,19 @@ def _case(report: Report, anchor: str, bounds: Sequence[str]) -> dict[str, Any]:
         "other": _best(report, ("other_gpu",)),
     }
     case: dict[str, Any] = {"id": anchor, "name": f"{report.kernel} · {report.gpu}", "overview": overview}
-    return case | (_plotted(report.points, bounds) if report.points else {})
+    return case | _ablated(report) | (_plotted(report.points, bounds) if report.points else {})
+
+
+def _ablated(report: Report) -> dict[str, Any]:
+    """What changes without each charge."""
+    base = report.ablation_base
+    if base is None:
+        return {}
+    fields = ("rho", "top10", "mape")
+    changes = [
+        {"name": name} | {f: getattr(without, f) - getattr(base, f) for f in fields} for name, without in report.ablation.items()
+    ]
+    return {"ablation": changes}
 
 
 def _plotted(points: Points, bounds: Sequence[str]) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from costmodel.cost import DatasetMapping, Scorer, Scores, dataset_mapping, find_description
+from costmodel.cost import CHARGES, DatasetMapping, Scorer, Scores, dataset_mapping, find_description
 from costmodel.device import Device, find_device
 from costmodel.errors import DataError
 from costmodel.ir import Description
@@ -28,7 +28,10 @@ from costmodel.validate.failures import Foresight, foresight
 from costmodel.validate.metrics import Metrics, metrics
 from costmodel.validate.samples import Outlier, Points, outliers, points
 
-__all__ = ["Case", "Report", "compare", "prepare", "validate"]
+__all__ = ["ABLATION_ROWS", "Case", "Report", "compare", "prepare", "validate"]
+
+ABLATION_ROWS = 20_000
+"""Of one kernel × GPU: beyond these a charge is switched off for a sample only."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,6 +151,7 @@ def compare(case: Case, others: Sequence[Others] = (), *, thorough: bool = False
     times = rows["time_ms"].to_numpy()[ran] * 1e-3
     failed_reasons = _failed_reasons(case)
     table = scores.table[[n for n in mapping.description.arguments if n in scores.table.columns]][ran]
+    base, ablation = _ablated(case, scores, ran, times) if thorough else (None, {})
     beside, absent = _baselines(case, scores, ran, times, others, thorough)
     shown = (table, times, scores.seconds[ran], scores.bound[ran])
     return Report(
@@ -165,10 +169,28 @@ def compare(case: Case, others: Sequence[Others] = (), *, thorough: bool = False
         description=mapping.description.name,
         foresight=foresight(scores.reason, failed_reasons, case.failed.get("status", pd.Series("no time", case.failed.index))),
         absent=absent,
-        outliers=outliers(mapping.description, found, *shown) if thorough else (),
+        ablation=ablation,
+        ablation_base=base,
+        outliers=outliers(mapping, found, *shown) if thorough else (),
         points=points(*shown) if thorough else None,
         notes=measured.notes,
     )
+
+
+def _ablated(
+    case: Case, scores: Scores, ran: npt.NDArray[np.bool_], times: npt.NDArray[np.float64]
+) -> tuple[Metrics, dict[str, Metrics]]:
+    """The figures with all charges and without each, on the same rows: all, or `ABLATION_ROWS` drawn at random."""
+    rows = np.flatnonzero(ran)
+    if len(rows) > ABLATION_ROWS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, ABLATION_ROWS, replace=False))
+    measured = pd.Series(times, index=np.flatnonzero(ran))[rows].to_numpy()
+    found: dict[str, Metrics] = {}
+    for charge in CHARGES:
+        without = _scored(case.mapping, case.device, case.arguments.iloc[rows], charge)
+        if without.feasible.all():
+            found[charge] = metrics(without.seconds, measured, group=without.same)
+    return metrics(scores.seconds[rows], measured, group=scores.same[rows]), found
 
 
 def _baselines(
@@ -181,7 +203,7 @@ def _baselines(
 ) -> tuple[dict[str, Baseline], dict[str, str]]:
     """The baselines there are, and why the others are not."""
     arguments = case.arguments[ran]
-    found = baselines.counted(scores, ran, times)
+    found = baselines.counted(scores, case.device, ran, times)
     asked = {"other_gpu": baselines.other_gpu(arguments, times, others)}
     if thorough:
         asked["trees"] = baselines.trees(arguments, times)
@@ -243,15 +265,19 @@ def _computed(measured: Measured, rows: pd.DataFrame, name: str, expression: str
 def _priced(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any]) -> tuple[Scores, float]:
     """Scores and the processor seconds they took, from a description that was never traced."""
     given = mapping.description
-    fresh = Description(given.function, given.static, given.name)
+    fresh = replace(mapping, description=Description(given.function, given.static, given.name))
     start = time.process_time()
-    scores = Scorer(fresh, device).score(arguments)
+    scores = _scored(fresh, device, arguments)
     return scores, time.process_time() - start
+
+
+def _scored(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any], without: str = "") -> Scores:
+    """Scores of configurations as a data set has them, with a charge switched off if one is named."""
+    return Scorer(mapping.description, device, without=(without,) if without else ()).score(arguments)
 
 
 def _failed_reasons(case: Case) -> npt.NDArray[Any]:
     """Why the model says that each row that failed cannot run; an empty text where it says that it can."""
     if case.failed.empty:
         return np.array([], dtype=object)
-    scores = Scorer(case.mapping.description, case.device).score(_arguments(case.measured, case.mapping, case.failed))
-    return scores.reason
+    return _scored(case.mapping, case.device, _arguments(case.measured, case.mapping, case.failed)).reason

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from costmodel.cost import estimate
+from costmodel.cost import DatasetMapping, estimate
 from costmodel.device import Device
 from costmodel.errors import CostModelError
-from costmodel.ir import Description
 
 __all__ = ["MOST_POINTS", "Outlier", "Points", "outliers", "points"]
 
@@ -86,7 +85,7 @@ def _chosen(measured_s: Floats, predicted_s: Floats, log2: Floats) -> npt.NDArra
 
 
 def outliers(
-    description: Description,
+    mapping: DatasetMapping,
     device: Device,
     arguments: pd.DataFrame,
     measured_s: Floats,
@@ -100,16 +99,16 @@ def outliers(
     found = []
     for row in worst:
         configuration = {n: _python(v) for n, v in arguments.iloc[row].items()}
-        terms = _terms(description, device, configuration)
+        terms = _terms(mapping, device, configuration)
         figures = float(measured_s[row] * 1e3), float(predicted_s[row] * 1e3), float(ratio[row]), str(bound[row])
         found.append(Outlier(configuration, *figures, terms))
     return tuple(found)
 
 
-def _terms(description: Description, device: Device, configuration: dict[str, Any]) -> dict[str, float]:
+def _terms(mapping: DatasetMapping, device: Device, configuration: dict[str, Any]) -> dict[str, float]:
     """Milliseconds of each term; empty where one configuration cannot be priced alone."""
     try:
-        cost = estimate(description, device, **configuration)
+        cost = estimate(mapping.description, device, **configuration)
     except CostModelError:
         return {}
     return {term.name: term.share_s * 1e3 for term in cost.terms}
