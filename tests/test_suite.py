@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import pytest
 from scipy import stats
 
 from costmodel import Scorer, find_device
-from costmodel.cost import find_description
+from costmodel.cost import CHARGES, DatasetMapping, find_description
 from costmodel.errors import DataError, DescriptionError
 from costmodel.validate import baselines, load, metrics, validate
 from costmodel.validate.baselines import Others
@@ -24,6 +25,7 @@ from costmodel.validate.provenance import provenance
 from costmodel.validate.run import Report, compare, prepare
 from costmodel.validate.samples import MOST_POINTS, points
 from costmodel.validate.suite import Choice, Skipped, load_files, reports
+from costmodel.validate.vendor import GPUS, matmul_heuristics
 
 ADD = find_description("vector_add")
 
@@ -49,10 +51,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(paths: list[Path], choice: Choice | None = None, **options: object) -> tuple[list[Report], list[Skipped]]:
+def run(paths: list[Path], choice: Choice | None = None, jobs: int = 1) -> tuple[list[Report], list[Skipped]]:
     chosen = choice or Choice()
     measured, skipped = load_files(paths, chosen)
-    items = list(reports(measured, chosen, alone=False, **options))
+    items = list(reports(measured, chosen, alone=False, jobs=jobs))
     return [i for i in items if isinstance(i, Report)], [*skipped, *(i for i in items if isinstance(i, Skipped))]
 
 
@@ -342,3 +344,84 @@ def test_figures_are_those_of_the_metrics(tmp_path):
     predicted = baselines.carver_byte_waves(scores, find_device("V100"))
     wanted = metrics(predicted, frame["time_ms"].to_numpy() * 1e-3)
     assert validate(measured).baselines["carver"].rho == pytest.approx(wanted.rho)
+
+
+# -- the vendor's estimates, without the vendor
+
+
+class FakeInterface:
+    """Twice the time of the arithmetic at 100 TFLOP/s, the better of two kernels; nothing for K = 7."""
+
+    def __init__(self, **options: object) -> None:
+        assert options["gpu"] == 8000
+
+    def makeNvMatmulHeuristicsProblem(self, m: int, n: int, k: int, layout: str, batch: int) -> tuple[int, int, int]:
+        return m, n, k
+
+    def get(self, problem: tuple[int, int, int], count: int, precision: str) -> list[dict[str, float]]:
+        m, n, k = problem
+        return [] if k == 7 else [{"runtime": factor * 2 * m * n * k / 1e14} for factor in (3.0, 2.0)]
+
+
+def vendors_gemm(gpu: str = "a100_sxm4_80gb", **columns: object) -> tuple[dict[str, baselines.Baseline], str]:
+    shapes = pd.DataFrame({"M": [64, 128, 256, 512], "N": 512, "K": [7, 64, 64, 64]}).assign(**columns)
+    times = 2.0 * (shapes["M"] * shapes["N"] * shapes["K"]).to_numpy() / 1e14
+    mapping = DatasetMapping(find_description("gemm"), {}, {})
+    return matmul_heuristics(mapping, find_device(gpu), shapes, times)
+
+
+def test_the_vendors_least_estimate_is_judged_where_it_has_one(monkeypatch):
+    vendor = SimpleNamespace(
+        NvMatmulHeuristicsInterfaceEx=FakeInterface,
+        NvMatmulHeuristicsTarget=SimpleNamespace(GENERIC=0),
+        NvMatmulHeuristicsFlags=SimpleNamespace(PERF_MODEL_BASED_AUTO_TUNING=8),
+        NvMatmulHeuristicsNvidiaGpu={"A100_SXM_80GB": 8000},
+        NvMatmulHeuristicsMatmulLayout=SimpleNamespace(NT_ROW_MAJOR=1),
+    )
+    monkeypatch.setitem(sys.modules, "nvMatmulHeuristics", vendor)
+    found, why = vendors_gemm()
+    assert why == ""
+    figures = found["nvidia_matmul_heuristics"]
+    assert (figures.n, figures.note) == (3, "3 shapes, SSS")
+    assert figures.rho == pytest.approx(1.0)
+    assert figures.mape == pytest.approx(1.0)
+
+
+def test_where_the_vendor_has_nothing_to_say_it_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvMatmulHeuristics", None)
+    assert vendors_gemm()[1].startswith("nvidia-matmul-heuristics is not installed")
+    assert vendors_gemm("V100")[1].startswith("it does not know this GPU; it knows a100")
+    assert vendors_gemm(M=1, K=1)[1] == "it estimates shapes; all rows have the same"
+    assert vendors_gemm("MI50") == ({}, "")
+
+
+def test_the_vendors_gpus_are_profiles():
+    assert {find_device(name).name for name in GPUS} == set(GPUS)
+
+
+# -- ablation
+
+
+def test_switching_off_a_charge_is_judged_on_the_same_rows(tmp_path):
+    frame = timed()
+    frame.to_parquet(tmp_path / "t.parquet")
+    (measured,) = load(tmp_path / "t.parquet")
+    report = compare(prepare(measured), thorough=True)
+    assert report.ablation_base == report.metrics
+    assert list(report.ablation) == list(CHARGES)
+    seconds = frame["time_ms"].to_numpy() * 1e-3
+    scores = Scorer(ADD, "V100", without=("launch",)).score(frame[["N", "B"]])
+    assert report.ablation["launch"] == metrics(scores.seconds, seconds, group=scores.same)
+    assert report.ablation["bank conflicts"].mape == pytest.approx(report.metrics.mape)  # it has no shared memory
+    assert compare(prepare(measured)).ablation == {}
+
+
+def test_a_large_space_is_ablated_on_a_sample(tmp_path, monkeypatch):
+    monkeypatch.setattr("costmodel.validate.run.ABLATION_ROWS", 10)
+    timed().to_parquet(tmp_path / "t.parquet")
+    (measured,) = load(tmp_path / "t.parquet")
+    report = compare(prepare(measured), thorough=True)
+    assert report.ablation_base is not None
+    assert report.ablation_base.n == 10
+    assert {m.n for m in report.ablation.values()} == {10}
+    assert report.metrics.n == 40

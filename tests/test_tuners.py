@@ -137,9 +137,9 @@ def test_t4_results_in_every_unit(tmp_path):
 def test_t4_without_metadata_is_in_milliseconds_and_needs_names(tmp_path):
     path = written(tmp_path / "t4.json", {"results": T4["results"]})
     assert read(path, {"kernel": "k", "gpu": "V100"})["time_ms"].tolist()[:3] == pytest.approx([2500.0, 4.0, 3000.0])
-    with pytest.raises(DataError, match="column 'kernel' is missing; .*add it, or give --kernel: the description's name"):
+    with pytest.raises(DataError, match=r"column 'kernel' is missing; .*add it, or give --kernel: the description's name"):
         read(path)
-    with pytest.raises(DataError, match="column 'gpu' is missing; .*add it, or give --device: the profile's name"):
+    with pytest.raises(DataError, match=r"column 'gpu' is missing; .*add it, or give --device: the profile's name"):
         read(path, {"kernel": "k"})
 
 

@@ -27,6 +27,7 @@ from costmodel.validate.data import Measured
 from costmodel.validate.failures import Foresight, foresight
 from costmodel.validate.metrics import Metrics, metrics
 from costmodel.validate.samples import Outlier, Points, outliers, points
+from costmodel.validate.vendor import matmul_heuristics
 
 __all__ = ["ABLATION_ROWS", "Case", "Report", "compare", "prepare", "validate"]
 
@@ -207,6 +208,8 @@ def _baselines(
     asked = {"other_gpu": baselines.other_gpu(arguments, times, others)}
     if thorough:
         asked["trees"] = baselines.trees(arguments, times)
+        chosen = scores.table[[n for n in case.mapping.description.arguments if n in scores.table.columns]][ran]
+        asked["nvidia_matmul_heuristics"] = matmul_heuristics(case.mapping, case.device, chosen, times)
     for more, _ in asked.values():
         found |= more
     return found, {name: why for name, (_, why) in asked.items() if why}
