@@ -299,7 +299,7 @@ def _chain(
         elif trip.behind_barrier:
             latency = device.dram.latency_cycles
         else:
-            latency = _load_latency(device, accesses)
+            latency = _load_latency(device, [accesses[n] for n in trip.loads])
         waits = waits + load_wait(trips, loaded, latency, IN_FLIGHT_WORDS)
     own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
@@ -327,11 +327,8 @@ def _dependent(plan: Plan, device: Device, f: list[Any], executed: list[Floats])
     return total
 
 
-def _load_latency(device: Device, accesses: list[AccessTotals]) -> Floats | float:
-    """Mean load-to-use of global loads that are not behind a barrier: by where their sectors come from."""
-    loads = [a for a in accesses if a.plan.kind == "load" and a.plan.access.buffer.space == "global" and not a.plan.staged]
-    if not loads:
-        return 0.0
+def _load_latency(device: Device, loads: list[AccessTotals]) -> Floats:
+    """Mean load-to-use of global loads: by where their sectors come from."""
     asked = sum((a.sectors for a in loads), np.zeros(1)) * device.l2.sector_bytes
     from_l2 = np.minimum(sum((a.l2_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), 1.0)
     from_dram = np.minimum(sum((a.dram_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), from_l2)

@@ -3,7 +3,8 @@
 out[y, x] = Σᵢⱼ in[y + i, x + j]·F[i, j], no flipping; the image is padded on the host. Each thread computes TX × TY outputs,
 BX and BY apart. Source of the loop nest: AutoTuningAssociation/benchmark_hub, MiloLurati/AutoTuning_AMD_vs_Nvidia_GPUs and
 HiPerCoRe/KTT (convolution_2d.md of the specification this project was given). What the compilers did is described too: loads of
-equal addresses are merged, the filter is a constant operand of the multiply-add, and the staging loop is unrolled by four.
+equal addresses are merged, but not under bounds tests (nvcc 13: 450 loads in place of 285 for a 1 × 2 tile of 48 × 4 threads);
+the filter is a constant operand of the multiply-add, and the staging loop is unrolled by four.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -57,8 +58,9 @@ def convolution_2d(k, *, NX, NY, BX, BY, TX, TY, F=15, SHMEM=1, PAD=0, READ_ONLY
                 with k.when(apart > 0, u >= rest), k.serial(UNROLL - 1, "j") as j:
                     stage(row, u + (grouped + j) * BX)
             k.barrier()
-        for down in (_own, _beyond):
-            for across in (_own, _beyond):
+        merged = (_own, _beyond) if SHMEM or ALIGNED else (_every,)  # loads under different tests are not merged
+        for down in merged:
+            for across in merged:
                 with down(k, TY, BY, F, "r") as (yi, i), across(k, TX, BX, F, "c") as (xi, j):
                     y, x = v + yi, u + xi
                     if SHMEM:
@@ -72,6 +74,13 @@ def convolution_2d(k, *, NX, NY, BX, BY, TX, TY, F=15, SHMEM=1, PAD=0, READ_ONLY
             y, x = y0 + v + yi * BY, x0 + u + xi * BX
             with inside(y < NY, x < NX):
                 k.store(out[y, x], name="store")
+
+
+@contextmanager
+def _every(k, tiles, step, F, name):
+    """Tile offset and tap of each product."""
+    with k.unrolled(tiles, f"{name}_tile") as t, k.unrolled(F, name) as i:
+        yield t * step, i
 
 
 @contextmanager
