@@ -425,3 +425,14 @@ def test_a_large_space_is_ablated_on_a_sample(tmp_path, monkeypatch):
     assert report.ablation_base.n == 10
     assert {m.n for m in report.ablation.values()} == {10}
     assert report.metrics.n == 40
+
+
+def test_the_readme_lists_what_was_fitted():
+    text = (Path(__file__).resolve().parent.parent / "validation" / "README.md").read_text(encoding="utf-8")
+    table = text.partition("## Where constants were fitted")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    assert len(rows) == len(FITTED)
+    for row, fit in zip(rows, FITTED, strict=True):
+        assert all(f"`{name}`" in row for name in fit.constants)
+        assert fit.module.replace(".", "/") in row
+        assert fit.date in row
