@@ -17,12 +17,10 @@ from costmodel.ir import Access, Barrier, Kernel, Loop, Site, Statement
 
 __all__ = ["RegionPlan", "RegisterPlan", "register_plan", "updated_arrays"]
 
-_WORD = 4
-
 
 @dataclass(frozen=True, slots=True)
 class RegionPlan:
-    """Handles of one region; amounts are 32-bit words of one thread."""
+    """Handles of one region; of one thread; loads and arrays in bytes."""
 
     loops: int
     """Loops around it that stay loops."""
@@ -131,9 +129,9 @@ def _plan(
                 continue
             times = _copies(site, access)
             if moves:
-                staged, copies = staged + times * access.bytes / _WORD, copies + times
+                staged, copies = staged + times * access.bytes, copies + times
             else:
-                gathered += times * access.bytes / _WORD
+                gathered += times * access.bytes
         if updated_arrays(leaf):
             updates += sympy.Mul(*(loop.unroll for loop in site.serial()))
             chains = sum((b.elements for b in kernel.buffers if b.name in updated_arrays(leaf)), zero)
@@ -145,8 +143,8 @@ def _plan(
     return RegionPlan(
         loops=len(loops),
         pointers=_pointers(names, region, regions),
-        accumulators=sheet.add(_words(kernel, live)),
-        fragments=sheet.add(_words(kernel, used - lives.keys())),
+        accumulators=sheet.add(_bytes(kernel, live)),
+        fragments=sheet.add(_bytes(kernel, used - lives.keys())),
         gathered=sheet.add(gathered),
         staged=sheet.add(staged),
         copies=sheet.add(copies),
@@ -162,17 +160,12 @@ def _copies(site: Site, access: Access) -> sympy.Expr:
 
 
 def _pointers(names: set[str], region: _Region, regions: dict[tuple[tuple[Loop, ...], int], _Region]) -> int:
-    if not names:
-        return sum(1 for s in region.sites for a in s.leaf.stores if a.buffer.space == "global")  # type: ignore[union-attr]
-    sharing = [r for (loops, _), r in regions.items() if names & {loop.index.name for loop in loops}]
-    return sum(
-        1
-        for r in sharing
-        for s in r.sites
-        for a in (*s.leaf.loads, *s.leaf.stores)  # type: ignore[union-attr]
-        if a.buffer.space == "global"
-    )
+    stores_only = not names
+    sharing = [region] if stores_only else [r for (loops, _), r in regions.items() if names & {i.index.name for i in loops}]
+    leaves = [s.leaf for r in sharing for s in r.sites if isinstance(s.leaf, Statement)]
+    accesses = [a for leaf in leaves for a in (leaf.stores if stores_only else (*leaf.loads, *leaf.stores))]
+    return len([a for a in accesses if a.buffer.space == "global"])
 
 
-def _words(kernel: Kernel, names: set[str]) -> sympy.Expr:
-    return sum((b.elements * b.dtype.itemsize for b in kernel.buffers if b.name in names), sympy.Integer(0)) / _WORD
+def _bytes(kernel: Kernel, names: set[str]) -> sympy.Expr:
+    return sum((b.elements * b.dtype.itemsize for b in kernel.buffers if b.name in names), sympy.Integer(0))

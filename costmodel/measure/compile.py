@@ -14,15 +14,19 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import sympy
+
+from costmodel.cost.register_plan import updated_arrays
 from costmodel.device import Device, find_device
 from costmodel.errors import CostModelError, UnsupportedError
-from costmodel.ir import Description, Kernel
+from costmodel.ir import Description, Kernel, Statement
 from costmodel.measure.cuda_source import ENTRY, Source, cuda_source
 from costmodel.measure.listing import counted_ptx, counted_sass
+from costmodel.symbols import size
 
 __all__ = ["Compiled", "compile_source", "compiled_registers", "resources"]
 
@@ -43,6 +47,8 @@ class Compiled:
     spill_store_bytes: int
     """Bytes that spill instructions store, each counted once wherever it stands in the code."""
     spill_load_bytes: int
+    spilled_words: float
+    """What one sweep over the accumulators stores: of spill stores, the share of one of the sweeps that are unrolled."""
     static_shared_bytes: int
     dynamic_shared_bytes: int
     instructions: Mapping[str, int]
@@ -75,7 +81,8 @@ def resources(
     asynchronous = any(getattr(s.leaf, "asynchronous", False) for s in kernel.sites)
     if asynchronous and int(architecture.removeprefix("sm_").rstrip("af")) < 80:
         raise UnsupportedError(f"kernel {kernel.name}: asynchronous copies need sm_80 or later, got {architecture}")
-    return compile_source(cuda_source(kernel, sizes, runtime=runtime), architecture, listing=listing)
+    done = compile_source(cuda_source(kernel, sizes, runtime=runtime), architecture, listing=listing)
+    return replace(done, spilled_words=done.spill_store_bytes / 4 / max(_unrolled_sweeps(kernel, sizes), 1.0))
 
 
 def compiled_registers(
@@ -111,6 +118,18 @@ def compiled_registers(
     return resources(kernel, {n: int(given[n]) for n in kernel.params}, architecture, runtime=runtime, listing=False)
 
 
+def _unrolled_sweeps(kernel: Kernel, sizes: Mapping[str, int]) -> float:
+    """How often one pass through the code walks over all accumulators."""
+    values, total = {size(n): v for n, v in sizes.items()}, 0.0
+    for site in kernel.statements():
+        assert isinstance(site.leaf, Statement)
+        updated = updated_arrays(site.leaf)
+        elements = sum(float(b.elements.subs(values)) for b in kernel.buffers if b.name in updated)
+        if elements:
+            total += float(sympy.Mul(*(loop.unroll for loop in site.serial())).subs(values)) / elements
+    return total
+
+
 def compile_source(source: Source, architecture: str, *, listing: bool = True) -> Compiled:
     """Compile CUDA C++ with the entry `kernel`.
 
@@ -130,7 +149,7 @@ def compile_source(source: Source, architecture: str, *, listing: bool = True) -
         raise CostModelError(f"{ptxas} -v reported no registers; it said: {said[:200]}")
     stack, stores, loads = map(int, spills.groups())
     static = int(shared.group(1)) if shared else 0
-    return Compiled(int(used.group(1)), stack, stores, loads, static, source.dynamic_shared_bytes, counts, where)
+    return Compiled(int(used.group(1)), stack, stores, loads, stores / 4, static, source.dynamic_shared_bytes, counts, where)
 
 
 def _instructions(ptx: Path, cubin: Path) -> tuple[Counter[str], str]:

@@ -180,7 +180,7 @@ class _Writer:
             yield from _indented(self._asynchronous(leaf, loops))
         else:
             spare = self.pool.for_statement(self.number, leaf, loops)
-            yield from _indented(self.values.statement(leaf, spare, self.number))
+            yield from _indented(self.values.statement(leaf, spare))
         yield "}"
         self.number += 1
 

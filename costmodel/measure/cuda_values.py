@@ -61,13 +61,12 @@ class Values:
         elements = self.names.number(access.buffer.elements, f"size of {access.buffer.name}")
         return f"b_{access.buffer.name}[{self.names.text(access.offset, wide=elements > _INT_BITS)}]"
 
-    def statement(self, leaf: Statement, spare: list[str], number: int) -> Iterator[str]:
+    def statement(self, leaf: Statement, spare: list[str]) -> Iterator[str]:
         """The lines of one statement.
 
         Args:
             leaf: the statement.
             spare: values in registers that its stores may take up.
-            number: of the statement, unique.
 
         Raises:
             UnsupportedError: matrix instructions, or atomics of a type that CUDA has none for.
@@ -79,24 +78,23 @@ class Values:
             yield self._read(access, width, f"x{n}")
             loaded.append((access, width, f"x{n}"))
         widths = [self.names.number(a.width, f"width of {a.buffer.name}") for a in leaf.stores]
+        others = [(of, x) for a, of, x in loaded if not any(_same_place(a, s) for s in leaf.stores)]
         elements = sum(widths) or 1
         at = 0
         for n, (access, width) in enumerate(zip(leaf.stores, widths, strict=True)):
             yield f"Vector<{C_TYPES[access.buffer.dtype.name]}, {width}> y{n};"
             for w in range(width):
                 own = [f"{x}.v[{w}]" for a, _, x in loaded if _same_place(a, access)]
-                others = [v for a, of, x in loaded if not any(_same_place(a, s) for s in leaf.stores) for v in _share(x, of, w, width)]
-                start = own or others[:1] or spare[at : at + 1]
-                used = 0 if own else 1
-                operands = others[used:] if others or own else []
-                extra = spare[at : at + 1] if leaf.work and start != spare[at : at + 1] else []
-                yield from self._element(leaf, dtype, start, [*operands, *extra], elements, at, f"v{at}")
+                given = [*own[:1], *(v for of, x in others for v in _share(x, of, w, width))]
+                if not given or leaf.work:
+                    given += spare[at : at + 1]
+                yield from self._element(leaf, dtype, given, elements, at, f"v{at}")
                 yield f"y{n}.v[{w}] = ({C_TYPES[access.buffer.dtype.name]})v{at};"
                 at += 1
             yield from self._write(leaf, access, width, f"y{n}")
         if not leaf.stores:
             flat = [v for _, of, x in loaded for v in _share(x, of, 0, 1)]
-            yield from self._element(leaf, dtype, [f"held_{dtype}"], flat, 1, 0, "v0")
+            yield from self._element(leaf, dtype, [f"held_{dtype}", *flat], 1, 0, "v0")
             yield f"held_{dtype} = v0;"
 
     def _read(self, access: Access, width: int, name: str) -> str:
@@ -122,12 +120,10 @@ class Values:
         else:
             yield f"*reinterpret_cast<Vector<{c_type}, {width}>*>(&{place}) = {name};"
 
-    def _element(
-        self, leaf: Statement, dtype: str, start: list[str], operands: list[str], elements: int, at: int, name: str
-    ) -> Iterator[str]:
-        """One stored element: its start, and its share of the work on it."""
-        c_type, left = C_TYPES[dtype], list(operands)
-        yield f"{c_type} {name} = ({c_type}){start[0] if start else self._parameter('shift', dtype)};"
+    def _element(self, leaf: Statement, dtype: str, given: list[str], elements: int, at: int, name: str) -> Iterator[str]:
+        """One stored element: it starts from the first value and takes its share of the work on the others."""
+        c_type, left = C_TYPES[dtype], given[1:]
+        yield f"{c_type} {name} = ({c_type}){given[0] if given else self._parameter('shift', dtype)};"
         todo = [(w, self._portion(leaf, w, elements, at)) for w in leaf.work]
         remaining = sum(n for w, n in todo if w.kind in ("fma", "add"))
         for work, times in todo:
@@ -167,8 +163,10 @@ class Values:
         scale, shift = self._parameter("scale", dtype), self._parameter("shift", dtype)
         line = f"{name} = {name} + {scale};"
         if work.kind == "fma":
-            line = f"{name} = {_FMA[dtype]}({name}, {scale}, {shift});" if dtype in _FMA else f"{name} = {name} * {scale} + {shift};"
-        return line if times == 1 else f"_Pragma(\"unroll\") for (int o = 0; o < {times}; ++o) {line}"
+            line = (
+                f"{name} = {_FMA[dtype]}({name}, {scale}, {shift});" if dtype in _FMA else f"{name} = {name} * {scale} + {shift};"
+            )
+        return line if times == 1 else f'_Pragma("unroll") for (int o = 0; o < {times}; ++o) {line}'
 
     def _other(self, work: Work, times: int, name: str, dtype: str) -> Iterator[str]:
         if not times:
@@ -181,7 +179,7 @@ class Values:
             line = f'asm("ex2.approx.f32 %0, %1;" : "=f"({name}) : "f"({name}));' if dtype == "f32" else f"{name} = sqrt({name});"
         else:
             line = f"{name} = ({C_TYPES[dtype]})(int){name};"
-        yield line if times == 1 else f"_Pragma(\"unroll\") for (int o = 0; o < {times}; ++o) {line}"
+        yield line if times == 1 else f'_Pragma("unroll") for (int o = 0; o < {times}; ++o) {line}'
 
     def _parameter(self, name: str, dtype: str) -> str:
         self._parameters[dtype] = None
@@ -269,6 +267,10 @@ def _share(name: str, width: int, element: int, elements: int) -> list[str]:
     if width < elements:
         return [f"{name}.v[{element * width // elements}]"]
     return [f"{name}.v[{w}]" for w in range(width) if w * elements // width == element]
+
+
+def _times(times: int, line: str) -> str:
+    return line if times == 1 else f'_Pragma("unroll") for (int o = 0; o < {times}; ++o) {line}'
 
 
 def _next(place: str, step: int) -> str:

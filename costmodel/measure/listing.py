@@ -12,10 +12,14 @@ _PTX_MEMORY = re.compile(
 )
 _PTX_ARITHMETIC = re.compile(r"\b(fma|add|mul|sub|ex2|sqrt)(?:\.(?:rn|approx|ftz|rz|lo|wide|sat))*\.(f64|f32|f16|bf16)\s")
 _SASS = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+\s+|@!?U?PT\s+)?([A-Z0-9_]+)((?:\.[A-Za-z0-9_]+)*)")
-_SASS_MEMORY = {"LDG": "load global", "STG": "store global", "LDS": "load shared", "STS": "store shared",
-                "LDL": "load local", "STL": "store local"}  # fmt: skip
-_SASS_ARITHMETIC = {"FFMA": "fma f32", "FADD": "add f32", "FMUL": "add f32", "DFMA": "fma f64", "DADD": "add f64", "DMUL": "add f64",
-                    "BAR": "barrier", "MUFU": "special"}  # fmt: skip
+_SASS_MEMORY = {
+    "LDG": "load global", "STG": "store global", "LDS": "load shared", "STS": "store shared",
+    "LDL": "load local", "STL": "store local",
+}  # fmt: skip
+_SASS_ARITHMETIC = {
+    "FFMA": "fma f32", "FADD": "add f32", "FMUL": "add f32", "DFMA": "fma f64", "DADD": "add f64", "DMUL": "add f64",
+    "BAR": "barrier", "MUFU": "special",
+}  # fmt: skip
 _SASS_BITS = {"128": 128, "64": 64, "U16": 16, "S16": 16, "U8": 8, "S8": 8}
 _KINDS = {"fma": "fma", "add": "add", "mul": "add", "sub": "add", "ex2": "special", "sqrt": "special"}
 
