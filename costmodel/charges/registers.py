@@ -63,6 +63,8 @@ class Region:
     accumulators: Floats | float
     fragments: Floats | float
     gathered: Floats | float
+    fetched: Floats | float
+    addresses: Floats | float
     staged: Floats | float
     copies: Floats | float
     chains: Floats | float
@@ -92,14 +94,15 @@ class Demand:
 def demand(r: Region, device: Device) -> Demand:
     """Registers that a region could do with on a device, whose occupancy a compiler knows."""
     base = BASE + PER_LOOP * r.loops + PER_POINTER * r.pointers + r.accumulators
-    steps = r.gathered / np.maximum(r.fragments, 1.0)
-    early = np.minimum(r.gathered, HOISTED_WORDS)
-    streamed_least, streamed_most = _streamed(r, base, early, device)
+    loaded = r.gathered + r.fetched
+    steps = loaded / np.maximum(r.fragments, 1.0)
+    streamed_least, streamed_most = _streamed(r, base, device)
     tiled, streamed = np.greater(r.fragments, 0), np.greater(r.chains, 0)
-    few = np.where(streamed, streamed_least, np.minimum(r.gathered, FEW_WORDS))
+    few = np.where(streamed, streamed_least, np.minimum(loaded, FEW_WORDS))
     least = np.where(tiled, r.fragments * np.clip(steps - 1.0, 1.0, OPERAND_SETS - 1.0), few)
-    all_ = np.where(streamed, streamed_most, r.gathered)
-    most = np.where(tiled, np.maximum(r.fragments * np.clip(steps, 1.0, OPERAND_SETS), early), all_)
+    most = np.where(streamed, streamed_most, loaded)
+    tiles = np.maximum(r.fragments * np.clip(steps, 1.0, OPERAND_SETS), np.minimum(loaded, HOISTED_WORDS))
+    most = np.where(tiled, tiles, most) + r.addresses
     return Demand(
         base + np.maximum(least, STAGED_AT_ONCE * r.staged),
         base + np.maximum(most, r.staged + r.copies),
@@ -107,18 +110,18 @@ def demand(r: Region, device: Device) -> Demand:
     )
 
 
-def _streamed(r: Region, base: Floats | float, early: Floats | float, device: Device) -> tuple[Floats, Floats]:
-    """Words in flight where loads feed accumulators directly."""
-    free = budget(np.float64(0.0), device)
-    again = np.greater(r.updates, r.gathered)  # values are used again, and kept as long as that costs no warp
-    few = np.minimum(r.gathered, IN_FLIGHT_WORDS)
-    over = base + few > free
-    least = np.where(over, early, few)
-    most = np.minimum(early, HOISTED_AT_LEAST + HOISTED_PER_CHAIN * r.chains)
-    kept = np.maximum(most, np.minimum(r.gathered, free - base))
+def _streamed(r: Region, base: Floats | float, device: Device) -> tuple[Floats, Floats]:
+    """Least and most words in flight where loads feed accumulators directly."""
+    loaded = r.gathered + r.fetched
+    free, few = budget(np.float64(0.0), device), np.minimum(loaded, IN_FLIGHT_WORDS)
+    early = np.minimum(r.gathered, HOISTED_WORDS) + r.fetched
+    needed = np.minimum(r.gathered, np.minimum(HOISTED_AT_LEAST + HOISTED_PER_CHAIN * r.chains, HOISTED_WORDS)) + r.fetched
+    again = np.greater(r.updates, loaded)  # values are used again, and kept as long as that costs no warp
     lost = again & np.greater(r.updates, LARGE_BODY)
-    most = np.where(again, np.where(lost, r.gathered, kept), most)
-    return np.where(lost, np.minimum(r.gathered, device.registers.max_per_thread - base), least), most
+    kept = np.maximum(needed, np.minimum(loaded, free - base))
+    least = np.where(base + few > free, early, few)
+    all_ = np.minimum(loaded, np.maximum(device.registers.max_per_thread - base, 0.0))
+    return np.where(lost, all_, least), np.where(lost, all_, np.where(again, kept, needed))
 
 
 def budget(least: Floats | np.float64, device: Device) -> Floats:

@@ -120,6 +120,8 @@ def _region(r: RegionPlan, f: list[Any]) -> Region:
         accumulators=f[r.accumulators] / WORD,
         fragments=f[r.fragments] / WORD,
         gathered=f[r.gathered] / WORD,
+        fetched=f[r.fetched] / WORD,
+        addresses=f[r.addresses],
         staged=f[r.staged] / WORD,
         copies=f[r.copies],
         chains=f[r.chains],

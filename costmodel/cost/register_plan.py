@@ -31,7 +31,11 @@ class RegionPlan:
     fragments: int
     """Handle: other register arrays that it uses."""
     gathered: int
-    """Handle: loaded by one pass for arithmetic."""
+    """Handle: loaded from shared memory by one pass for arithmetic."""
+    fetched: int
+    """Handle: loaded from global memory by one pass for arithmetic."""
+    addresses: int
+    """Handle: of these loads, other than the first and its neighbours in a row."""
     staged: int
     """Handle: loaded by one pass only to be stored elsewhere."""
     copies: int
@@ -117,7 +121,7 @@ def _plan(
 ) -> RegionPlan:
     names = {loop.index.name for loop in loops}
     zero = sympy.Integer(0)
-    gathered, staged, copies, updates, chains = zero, zero, zero, zero, zero
+    gathered, fetched, addresses, staged, copies, updates, chains = (zero,) * 7
     used: set[str] = set()
     for site in region.sites:
         leaf = site.leaf
@@ -130,8 +134,10 @@ def _plan(
             times = _copies(site, access)
             if moves:
                 staged, copies = staged + times * access.bytes, copies + times
-            else:
+            elif access.buffer.space == "shared":
                 gathered += times * access.bytes
+            else:
+                fetched, addresses = fetched + times * access.bytes, addresses + _rows(site, access) - 1
         if updated_arrays(leaf):
             updates += sympy.Mul(*(loop.unroll for loop in site.serial()))
             chains = sum((b.elements for b in kernel.buffers if b.name in updated_arrays(leaf)), zero)
@@ -146,6 +152,8 @@ def _plan(
         accumulators=sheet.add(_bytes(kernel, live)),
         fragments=sheet.add(_bytes(kernel, used - lives.keys())),
         gathered=sheet.add(gathered),
+        fetched=sheet.add(fetched),
+        addresses=sheet.add(addresses),
         staged=sheet.add(staged),
         copies=sheet.add(copies),
         chains=sheet.add(chains),
@@ -156,6 +164,12 @@ def _plan(
 def _copies(site: Site, access: Access) -> sympy.Expr:
     """Copies of a load in one pass: unrolled loops that move it; in the others it is loaded once."""
     moving = set().union(*(e.free_symbols for e in access.index))
+    return sympy.Mul(*(loop.unroll for loop in site.serial() if loop.index in moving))
+
+
+def _rows(site: Site, access: Access) -> sympy.Expr:
+    """Rows that the copies of a load in one pass lie in: each has an address, along a row distances are immediate."""
+    moving = set().union(*(e.free_symbols for e in access.index[:-1]))
     return sympy.Mul(*(loop.unroll for loop in site.serial() if loop.index in moving))
 
 
