@@ -3,7 +3,7 @@
 Of each region (`cost.register_plan`) two figures in 32-bit words:
 
     least = 8 + 2·(loops + pointers) + accumulators + max(operands of one step, staged / 2)
-    most  = 8 + 2·(loops + pointers) + accumulators + max(all loads worth issuing early, staged + copies)
+    most  = 8 + 2·(loops + pointers) + accumulators + max(all loads worth issuing early, staged)
 
 A compiler finds how many warps `least` lets it keep, never asks for more than the SM can hold, and then
 issues loads early until it has used up the registers which that many warps leave it: the *budget*. So
@@ -44,11 +44,12 @@ HOISTED_WORDS = 34.0
 HOISTED_AT_LEAST, HOISTED_PER_CHAIN = 9.0, 8.0
 """The same where a chain of dependent updates is the limit: so many words, and for each independent chain so many more."""
 STAGED_AT_ONCE = 0.5
-"""Share of staged words that are in registers together when registers are short."""
+"""Share of staged words that are in registers together beside accumulators, or when registers are short."""
 OPERAND_SETS = 3.0
 """Steps of an unrolled loop whose operands are in registers together."""
-LARGE_BODY = 3000.0
-"""Updates in one region above which a scheduler no longer shortens the lives of values that are used again."""
+LARGE_BODY, LARGEST_BODY = 3000.0, 5100.0
+"""Updates in one region from which on a scheduler no longer shortens the lives of values that are used again, and from which on
+compilers leave a loop rolled, pragma or not (LLVM: 16,384 instructions, some three an update)."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -103,9 +104,10 @@ def demand(r: Region, device: Device) -> Demand:
     most = np.where(streamed, streamed_most, loaded)
     tiles = np.maximum(r.fragments * np.clip(steps, 1.0, OPERAND_SETS), np.minimum(loaded, HOISTED_WORDS))
     most = np.where(tiled, tiles, most) + r.addresses
+    beside = np.where(np.greater(r.accumulators, 0), STAGED_AT_ONCE, 1.0)
     return Demand(
         base + np.maximum(least, STAGED_AT_ONCE * r.staged),
-        base + np.maximum(most, r.staged + r.copies),
+        base + np.maximum(most, beside * (r.staged + r.copies)),
         base + np.where(tiled, r.fragments * (OPERAND_SETS - 1.0), few),
     )
 
@@ -117,7 +119,7 @@ def _streamed(r: Region, base: Floats | float, device: Device) -> tuple[Floats, 
     early = np.minimum(r.gathered, HOISTED_WORDS) + r.fetched
     needed = np.minimum(r.gathered, np.minimum(HOISTED_AT_LEAST + HOISTED_PER_CHAIN * r.chains, HOISTED_WORDS)) + r.fetched
     again = np.greater(r.updates, loaded)  # values are used again, and kept as long as that costs no warp
-    lost = again & np.greater(r.updates, LARGE_BODY)
+    lost = again & np.greater(r.updates, LARGE_BODY) & np.less(r.updates, LARGEST_BODY)
     kept = np.maximum(needed, np.minimum(loaded, free - base))
     least = np.where(base + few > free, early, few)
     all_ = np.minimum(loaded, np.maximum(device.registers.max_per_thread - base, 0.0))
