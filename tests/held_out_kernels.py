@@ -16,9 +16,9 @@ def convolution_direct(k, *, N, BX, BY, TX, TY, F):
     tile = k.shared("tile", (BY * TY + F - 1, BX * TX + F - 1), f32)
     acc = k.register("acc", (TY, TX), f32)
     with k.blocks(N // (BX * TX), N // (BY * TY)) as (bx, by), k.threads(BX, BY) as (u, v):
-        with k.serial(TY + 1, "r") as r, k.when(v + r * BY < BY * TY + F - 1), k.serial(TX + 1, "c") as c:
-            with k.when(u + c * BX < BX * TX + F - 1):
-                row, column = v + r * BY, u + c * BX
+        with k.serial(TY + 1, "r") as r, k.serial(TX + 1, "c") as c:
+            row, column = v + r * BY, u + c * BX
+            with k.when(row < BY * TY + F - 1, column < BX * TX + F - 1):
                 k.copy(image[by * BY * TY + row, bx * BX * TX + column], tile[row, column])
         k.barrier()
         with k.unrolled(F, "i") as i, k.unrolled(F, "j") as j, k.unrolled(TY, "y") as y, k.unrolled(TX, "x") as x:

@@ -376,12 +376,27 @@ def test_no_configuration_exceeds_the_cap(gpu):
 
 def region(**given):
     nothing = dict.fromkeys(
-        ("loops", "pointers", "accumulators", "fragments", "gathered", "fetched", "addresses", "staged", "copies", "chains", "updates"), 0
+        (
+            "loops",
+            "pointers",
+            "accumulators",
+            "fragments",
+            "gathered",
+            "fetched",
+            "addresses",
+            "staged",
+            "copies",
+            "chains",
+            "updates",
+        ),
+        0,
     )
     return Region(**{**nothing, **given})
 
 
-@pytest.mark.parametrize(("gpu", "free"), [("RTX_2080_Ti", 64), ("V100", 32), ("A100", 32), ("RTX_3090", 40), ("L40", 40), ("H100", 32)])
+@pytest.mark.parametrize(
+    ("gpu", "free"), [("RTX_2080_Ti", 64), ("V100", 32), ("A100", 32), ("RTX_3090", 40), ("L40", 40), ("H100", 32)]
+)
 def test_registers_that_full_occupancy_leaves(gpu, free):
     assert budget(np.array([1.0, free, free + 1.0]), find_device(gpu)).tolist() == [free, free, {32: 40, 40: 48, 64: 72}[free]]
 
@@ -408,7 +423,8 @@ def blocks_by_registers_alone(registers, device):
 def test_demand_by_hand():
     turing, ampere = find_device("RTX_2080_Ti"), find_device("A100")
     tile = demand(region(loops=1, pointers=2, accumulators=64, fragments=16, gathered=128, chains=64, updates=512), turing)
-    assert (tile.least, tile.most, tile.every_step) == (8 + 2 + 4 + 64 + 2 * 16, 14 + 64 + 3 * 16, 14 + 64 + 2 * 16)
+    wanted = [float(n) for n in (tile.least, tile.most, tile.every_step)]
+    assert wanted == [8 + 2 + 4 + 64 + 2 * 16, 14 + 64 + 3 * 16, 14 + 64 + 2 * 16]
     box = region(pointers=1, fetched=49)
     assert demand(box, turing).most == 8 + 2 + 49  # nvcc: 58
     used = [chosen_registers(demand(box, d), register_cap(None, d), d)[0] for d in (turing, ampere)]
@@ -466,14 +482,14 @@ TEXTBOOK = {
 
 
 def test_registers_of_textbook_kernels():
-    """Of compilers of 2016. Found: root mean square 8.1, largest 12 (products of matrices on Kepler)."""
+    """Of compilers of 2016. Found: root mean square 6.5, largest 10 (products of matrices on Kepler)."""
     errors = []
     for name, reported in TEXTBOOK.items():
         sizes = {"N": 2048, "B": 256} if name == "vector_add" else {"N": 2048, "T": 16}
         for gpu, registers in zip(("GTX-680", "Tesla-K40", "GTX-980"), reported, strict=True):
             errors.append(Scorer(find_description(name), gpu).score(sizes).counters["registers"][0] - registers)
-    assert np.sqrt(np.mean(np.square(errors))) <= 8.5
-    assert np.abs(errors).max() <= 12.0
+    assert np.sqrt(np.mean(np.square(errors))) <= 7.0
+    assert np.abs(errors).max() <= 10.0
 
 
 # -- pipes

@@ -28,7 +28,7 @@ from costmodel.measure.cuda_source import ENTRY, Source, cuda_source
 from costmodel.measure.listing import counted_ptx, counted_sass
 from costmodel.symbols import size
 
-__all__ = ["Compiled", "compile_source", "compiled_registers", "resources"]
+__all__ = ["Compiled", "compile_source", "compiled_registers", "found_tool", "resources"]
 
 _TIMEOUT_S = 300
 _USED = re.compile(r"Used (\d+) registers")
@@ -165,16 +165,19 @@ def _disassembler() -> str | None:
     return found if found and (shutil.which("nvdisasm") or (Path(found).parent / "nvdisasm").exists()) else None
 
 
-def _tool(name: str) -> str:
-    """A program of the CUDA toolkit: on the PATH, or where CUDA_HOME or CUDA_PATH says."""
+def found_tool(name: str) -> str | None:
+    """A program of the CUDA toolkit: on the PATH, or where CUDA_HOME or CUDA_PATH says; None where there is none."""
     places = [os.environ[v] + "/bin" for v in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(v)]
-    for path in (None, *places, "/usr/local/cuda/bin"):
-        found = shutil.which(name, path=path)
-        if found:
-            return found
-    raise CostModelError(
-        f"{name}: not found; asking the compiler needs the CUDA toolkit: put it on the PATH or name its folder in CUDA_HOME"
-    )
+    return next(filter(None, (shutil.which(name, path=path) for path in (None, *places, "/usr/local/cuda/bin"))), None)
+
+
+def _tool(name: str) -> str:
+    found = found_tool(name)
+    if found is None:
+        raise CostModelError(
+            f"{name}: not found; asking the compiler needs the CUDA toolkit: put it on the PATH or name its folder in CUDA_HOME"
+        )
+    return found
 
 
 def _run(command: list[str], near: str | None = None) -> str:

@@ -114,9 +114,10 @@ class _Writer:
         if dynamic_bytes:
             shared.insert(0, "extern __shared__ __align__(16) char dynamic_shared[];")
         body = [*shared, *self.values.held(), *self._body(self.kernel.body, ()), *self.pool.rest()]
+        runtime = tuple(n for n in self.kernel.params if any(f"n_{n}" in line for line in body) and n in self.names.runtime)
         arguments = (
             *(self._pointer(b) for b in self.kernel.buffers if b.space == "global"),
-            *(f"const int n_{n}" for n in self.kernel.params if n in self.names.runtime),
+            *(f"const int n_{n}" for n in runtime),
             *(f"const int passing_{n}" for n in range(self.branches)),
             *self.values.arguments(),
             *self.pool.arguments(),
@@ -126,7 +127,7 @@ class _Writer:
         headers = [h for name, h in _HEADERS.items() if any(b.dtype.name == name for b in self.kernel.buffers)]
         lines = [*headers, _VECTOR + (_ASYNC if self.asynchronous else ""), *constants]
         lines += [f'extern "C" __global__ void{limit} {ENTRY}({", ".join(arguments)}) {{', *_indented(body), "}", ""]
-        return Source("\n".join(lines), arguments, dynamic_bytes, tuple(n for n in self.kernel.params if n in self.names.runtime))
+        return Source("\n".join(lines), arguments, dynamic_bytes, runtime)
 
     def _pointer(self, buffer: Buffer) -> str:
         stored = any(a.buffer.name == buffer.name for s in self.kernel.statements() for a in s.leaf.stores)  # type: ignore[union-attr]
