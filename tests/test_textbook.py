@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from costmodel import Scorer, estimate, kernel
+from costmodel.charges.crossbar import port_bytes
 from costmodel.charges.pipes import l1_cycles
 from costmodel.charges.rows import ACTIVATION_BYTES, row_efficiency, run_bytes
 from costmodel.cost import dataset_mapping, find_description
@@ -103,6 +104,24 @@ def test_bytes_from_memory_against_nvprof(data_dir, name):
     assert len(ratio) == 9
     assert 0.4 <= ratio.min() <= ratio.max() <= 1.05
     assert np.median(ratio) == pytest.approx(1.0, abs=0.15 if name != "matMul_gpu_uncoalesced" else 0.30)
+
+
+# -- two directions between an SM and L2
+
+
+@pytest.mark.parametrize(
+    ("loaded", "load_lines", "stored", "store_lines", "flits"),
+    [
+        (8, 2, 0, 0, 8),  # two coalesced loads: a request each, four sectors back
+        (8, 2, 4, 1, 8),  # and a coalesced store, on its way while they come
+        (0, 0, 4, 1, 5),  # alone: header and four sectors
+        (64, 64, 32, 32, 128),  # the sum by columns: 64 requests up, 32 headers and 32 sectors too
+        (0, 0, 0, 0, 0),
+    ],
+)
+def test_the_fuller_direction_of_a_port(loaded, load_lines, stored, store_lines, flits):
+    down, asked, up, headers = (np.array([float(x)]) for x in (loaded * 32, load_lines, stored * 32, store_lines))
+    assert port_bytes(down, asked, up, headers, flit_bytes=32).tolist() == [flits * 32.0]
 
 
 # -- one operation after the other
