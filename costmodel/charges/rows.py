@@ -34,6 +34,11 @@ def run_bytes(strides: Sequence[Any], extents: Sequence[Any], itemsize: int, sec
         itemsize: bytes of an element.
         sector_bytes: smallest read from memory; gaps below it are no gaps.
     """
+    if all(isinstance(x, int) for x in (*strides, *extents)):
+        end = itemsize
+        for stride, extent in sorted((abs(s) * itemsize, n) for s, n in zip(strides, extents, strict=True)):
+            end += stride * (extent - 1) if 0 < stride < end + sector_bytes else 0
+        return np.full(1, -(-end // sector_bytes) * float(sector_bytes))
     c = np.abs(np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in strides)))).astype(np.int64) * itemsize
     n = np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in extents))).astype(np.int64)
     c, n = np.broadcast_arrays(c, n)

@@ -136,25 +136,26 @@ def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str,
     return r.totals(), r.totals(np.maximum(serial - 1.0, 0.0)), _nothing(), _nothing(), r.totals(serial)
 
 
-def _footprint_bytes(p: FootprintPlan, v: list[Any], f: list[Any], a: AccessPlan, sector: int) -> Floats:
-    bytes_ = f[p.elements] * a.access.buffer.dtype.itemsize * _inflation(p, v, a, sector)
-    whole: Floats = np.ceil(bytes_ / sector) * sector
-    return whole
-
-
 def _strides(p: FootprintPlan, v: list[Any]) -> tuple[list[Any], list[Any]]:
     """Strides and extents of what is touched."""
     return [v[h] for h in p.strides], [v[h] for h in p.extents]
 
 
-def _inflation(p: FootprintPlan, v: list[Any], a: AccessPlan, sector: int) -> Floats:
-    return sector_inflation(*_strides(p, v), a.access.buffer.dtype.itemsize, sector)
+@dataclass(frozen=True, slots=True)
+class _Prints:
+    """What an access touches in one pass through each of its scopes."""
+
+    bytes: list[Floats]
+    """Whole sectors."""
+    fresh: list[Floats]
+    """Share of them that the pass before has not brought already: neighbouring passes share sectors."""
 
 
-def _streamed(plans: Sequence[FootprintPlan], v: list[Any], a: AccessPlan, sector: int) -> list[Floats]:
-    """For each scope, the share of its sectors that one pass does not find where the pass before left them."""
-    inflations = [_inflation(p, v, a, sector) for p in plans]
-    return [np.ones(1), *(np.minimum(outer / inner, 1.0) for outer, inner in pairwise(inflations))]
+def _prints(plans: Sequence[FootprintPlan], v: list[Any], f: list[Any], a: AccessPlan, sector: int) -> _Prints:
+    itemsize = a.access.buffer.dtype.itemsize
+    inflations = [sector_inflation(*_strides(p, v), itemsize, sector) for p in plans]
+    sizes = [np.ceil(f[p.elements] * itemsize * i / sector) * sector for p, i in zip(plans, inflations, strict=True)]
+    return _Prints(sizes, [np.ones(1), *(np.minimum(outer / inner, 1.0) for outer, inner in pairwise(inflations))])
 
 
 def fill_caches(
@@ -174,10 +175,10 @@ def fill_caches(
     loads = [t for t in accesses if t.plan.kind == "load" and t.plan.whole is not None]
     asked_with = _asked(accesses)
     fetched: dict[int, tuple[Floats, Floats]] = {}
-    prints = {id(t): [_footprint_bytes(s.footprint, v, f, t.plan, sector) for s in t.plan.scopes] for t in loads}
+    prints = {id(t): _prints([s.footprint for s in t.plan.scopes], v, f, t.plan, sector) for t in loads}
     sets: dict[tuple[str, ...], Floats] = {}
     for t in loads:
-        for s, size in zip(t.plan.scopes, prints[id(t)], strict=True):
+        for s, size in zip(t.plan.scopes, prints[id(t)].bytes, strict=True):
             sets[s.loops] = sets.get(s.loops, _nothing()) + size
     concurrent = np.minimum(blocks.astype(np.float64), np.maximum(held.blocks_per_sm.astype(np.float64), 1.0) * device.sm_count)
     gx, gy, gz = (np.broadcast_to(np.asarray(v[h], np.int64), blocks.shape) for h in plan.grid)
@@ -188,16 +189,12 @@ def fill_caches(
     w = plan.waves.values(with_wave)
     wf = plan.waves.floats(w, with_wave)
     coarse = device.dram.sector_bytes
-    wave_prints = {id(t): [_footprint_bytes(p, w, wf, t.plan, coarse) for p in t.plan.wave] for t in loads}
+    wave_prints = {id(t): _prints(t.plan.wave, w, wf, t.plan, coarse) for t in loads}
     wave_sets: dict[tuple[str, ...], Floats] = {}
     for t in loads:
-        for scope, size in zip(t.plan.scopes, wave_prints[id(t)], strict=True):
+        for scope, size in zip(t.plan.scopes, wave_prints[id(t)].bytes, strict=True):
             wave_sets[scope.loops] = wave_sets.get(scope.loops, _nothing()) + size
-    whole = {
-        id(t): _footprint_bytes(t.plan.whole, v, f, t.plan, device.dram.sector_bytes)
-        for t in accesses
-        if t.plan.whole is not None
-    }
+    whole = {id(t): _prints([t.plan.whole], v, f, t.plan, coarse).bytes[0] for t in accesses if t.plan.whole is not None}
     everything = _by_buffer(accesses, whole)
     for t in accesses:
         if t.plan.whole is None:
@@ -215,23 +212,21 @@ def fill_caches(
             t.l2_bytes = asked
             t.dram_bytes = np.minimum(asked, np.maximum(whole[id(t)], t.requested_bytes if is_atomic(t.plan) else 0.0))
             continue
-        fresh = _streamed([s.footprint for s in t.plan.scopes], v, t.plan, sector)
+        own, together = prints[id(t)], wave_prints[id(t)]
         scopes = [
-            Scope(size * new, f[s.passes] * blocks, sets[s.loops])
-            for s, size, new in zip(t.plan.scopes, prints[id(t)], fresh, strict=True)
+            Scope(size * fresh, f[s.passes] * blocks, sets[s.loops])
+            for s, size, fresh in zip(t.plan.scopes, own.bytes, own.fresh, strict=True)
         ]
         asked = asked_with[id(t.plan.access)] * sector
         own_share = share if _in_l1(t.plan, device) else np.zeros(1)
         t.l2_bytes = l2_bytes(asked, scopes, own_share)
-        in_wave = wave_prints[id(t)]
+        in_wave = together.bytes
         if t.plan.tile is not None:
             tiles = _distinct_tiles(t.plan.tile, columns, wave, (gx, gy))
-            in_wave = (
-                in_wave if tiles is None else [np.minimum(w, tiles * p) for w, p in zip(in_wave, prints[id(t)], strict=True)]
-            )
+            in_wave = in_wave if tiles is None else [np.minimum(w, tiles * p) for w, p in zip(in_wave, own.bytes, strict=True)]
         steps = [
-            Scope(size * new, f[s.passes] * np.maximum(waves, 1.0), wave_sets[s.loops])
-            for s, size, new in zip(t.plan.scopes, in_wave, _streamed(t.plan.wave, w, t.plan, coarse), strict=True)
+            Scope(size * fresh, f[s.passes] * np.maximum(waves, 1.0), wave_sets[s.loops])
+            for s, size, fresh in zip(t.plan.scopes, in_wave, together.fresh, strict=True)
         ]
         coarser = max(device.dram.sector_bytes / sector, 1.0)
         t.dram_bytes = dram_bytes(t.l2_bytes * coarser, steps, whole[id(t)], everything, device)
@@ -240,7 +235,7 @@ def fill_caches(
             t.l2_bytes = t.l2_bytes * (1.0 - fits(block, own_share))
             kept = fits(one, float(device.l2.effective_capacity_bytes))
             t.dram_bytes = np.minimum(t.dram_bytes * (1.0 - kept), t.l2_bytes * coarser)
-        fetched[id(t.plan.access)] = (prints[id(t)][0], in_wave[0])
+        fetched[id(t.plan.access)] = (own.bytes[0], in_wave[0])
 
 
 _MOST_BLOCKS = 1 << 22
