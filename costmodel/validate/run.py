@@ -101,7 +101,7 @@ def validate(measured: Measured, kernel: str | None = None, device: Device | Non
         device=found.name,
         metrics=metrics(scores.seconds[ran], times, group=scores.same[ran]),
         configs_per_s=len(rows) / seconds,
-        counters=_counter_errors(mapping.counters_for(found), rows[ran], scores, ran),
+        counters=_counter_errors(mapping, found, rows[ran], scores, ran),
         baselines={
             "bytes": _baseline(scores.bytes[ran], times),
             "unweighted_bytes": _baseline(scores.unweighted_bytes[ran], times),
@@ -172,15 +172,16 @@ def _baseline(predicted: npt.NDArray[np.float64], times: npt.NDArray[np.float64]
 
 
 def _counter_errors(
-    names: Mapping[str, str], rows: pd.DataFrame, scores: Scores, ran: npt.NDArray[np.bool_]
+    mapping: DatasetMapping, device: Device, rows: pd.DataFrame, scores: Scores, ran: npt.NDArray[np.bool_]
 ) -> dict[str, dict[str, float]]:
     errors: dict[str, dict[str, float]] = {}
-    for column, counter in names.items():
+    for column, counter in mapping.counters_for(device).items():
         if column not in rows.columns:
             continue
         counted = rows[column].to_numpy(np.float64)
         valid = np.isfinite(counted) & (counted > 0)
         if valid.any():
-            relative = np.abs(scores.counters[counter][ran][valid] - counted[valid]) / counted[valid]
+            predicted = scores.counters[counter][ran][valid] / mapping.units.get(column, 1.0)
+            relative = np.abs(predicted - counted[valid]) / counted[valid]
             errors[column] = {"median": float(np.median(relative)), "mean": float(relative.mean())}
     return errors
