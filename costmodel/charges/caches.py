@@ -1,22 +1,23 @@
 """What caches make of repeated accesses: bytes from L2 to the SMs and from memory to L2.
 
-L1. A block re-reads data inside its serial loops. For each loop, outermost first, the working set of one
-pass through it is the footprint of all loads inside; where it fits the block's share of L1, an
-access is fetched once per pass of that loop, else more often, at most once per request sector.
-Stores write through, sector by sector.
+Re-use is carried by a loop: from one load of a family to the next, from one iteration of a serial loop to
+the next, from one wave to the next along x, y, z, from one launch to the next. Between two uses a cache
+sees what one iteration touches: that is the distance. For each loop, outwards, what was fetched without
+its re-use shrinks towards the distinct bytes by the share of lines that outlive the distance.
 
-L2. Blocks with consecutive ids run together, in step, and share what they read. The same rule holds for a
-wave and the effective L2: what one wave touches in one pass through a loop is fetched once per pass as
-far as it fits; as far as the whole launch fits, waves share too, down to the compulsory bytes.
+L1 replaces lines at random: each fill may hit any line. L2 replaces the least recently used of a few
+ways, and addresses are hashed over its sets. Stores write through L1, sector by sector, and stay in L2
+until it needs their place. Launches follow each other: what fits L2 is still there from the last one.
 
-Source: layer conditions as in warpspeed (Ernst et al., JPDC 173, 2023) and kerncraft; `fits` is our
-piecewise-linear capacity curve: 1 up to the capacity, 0 from twice of it.
+Source: loops and distances as in the layer conditions of kerncraft and warpspeed (Ernst et al., JPDC 173, 2023).
+Jia et al. 2018, Dissecting the NVIDIA Volta GPU architecture, chapter 3: L1 of Volta is not LRU; L2 has 16 ways.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,28 +26,85 @@ import numpy.typing as npt
 from costmodel.device import Device
 from costmodel.symbols import distinct_values
 
-__all__ = ["Scope", "dram_bytes", "fits", "l1_share_bytes", "l2_bytes", "sector_inflation", "wave_shape"]
+__all__ = [
+    "L2_WAYS",
+    "dirty_share",
+    "l1_share_bytes",
+    "lost_at_random",
+    "lost_by_age",
+    "reused",
+    "sector_inflation",
+    "wave_shape",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """One loop around an access: what the access touches in one pass through the loop, and how often that happens."""
-
-    bytes: Floats
-    """Distinct bytes in whole sectors, of one block."""
-    passes: Floats
-    """Passes in the whole launch."""
-    working_set_bytes: Floats
-    """Of all loads inside the loop, of one block."""
+L2_WAYS = 16
+"""Lines of a set of L2. Source: Jia et al. 2018, section 3.4 (Volta); taken to hold elsewhere."""
 
 
-def fits(working_set_bytes: Floats, capacity_bytes: Floats | float) -> Floats:
-    """Share of re-reads that a cache serves: 1 while the set fits, falling to 0 at twice the capacity."""
-    share: Floats = np.minimum(np.maximum(2.0 - working_set_bytes / np.maximum(capacity_bytes, 1.0), 0.0), 1.0)
-    return share
+def reused(fetched: Floats, distinct: Floats, lost: Floats | float) -> Floats:
+    """Bytes fetched when a loop re-uses data: those of all iterations, less what is still there from earlier ones.
+
+    Args:
+        fetched: bytes of all iterations if none re-uses another's.
+        distinct: bytes if each is fetched once.
+        lost: share of re-uses that come too late.
+    """
+    kept: Floats = np.minimum(distinct, fetched)
+    return kept + (fetched - kept) * lost
+
+
+def lost_by_age(distance: Floats, capacity_bytes: float) -> Floats:
+    """Share of lines gone after `distance` other bytes, where a set of `L2_WAYS` replaces the least recently used.
+
+    The lines of a set among those touched are Poisson-distributed: P(at least `L2_WAYS` of them).
+    """
+    x, share = _poisson_tail(L2_WAYS)
+    gone: Floats = np.interp(distance / max(capacity_bytes, 1.0), x, share)
+    return gone
+
+
+_ROUNDING = 1e-12
+
+
+@lru_cache(maxsize=8)
+def _poisson_tail(ways: int) -> tuple[Floats, Floats]:
+    """P(N >= ways) for N Poisson-distributed around ways * x, on a grid of x."""
+    x = np.linspace(0.0, 4.0, 401)
+    term = np.exp(-ways * x)
+    below = term.copy()
+    for n in range(1, ways):
+        term = term * (ways * x) / n
+        below += term
+    return x, np.where(below > 1.0 - _ROUNDING, 0.0, np.where(below < _ROUNDING, 1.0, 1.0 - below))
+
+
+def lost_at_random(distinct: Floats, touched: Floats, intervals: Floats | float, capacity: Floats) -> Floats:
+    """Share of lines gone from one use to the next where each fill replaces any line.
+
+    A line outlives `n` fills with probability exp(-n / capacity); the fills between two uses include those
+    of lines that were lost, so the share p solves p = 1 - exp(-(distinct + (touched - distinct)·p) / (intervals·capacity)).
+
+    Args:
+        distinct: lines fetched at least once.
+        touched: lines fetched if none were kept.
+        intervals: uses of a line: fills are spread evenly over them.
+        capacity: lines of the cache; 0 keeps none.
+    """
+    room = np.maximum(intervals * capacity, 1e-30)
+    once, again = distinct / room, np.maximum(touched - distinct, 0.0) / room
+    p: Floats = -np.expm1(-once)
+    for _ in range(_STEPS):
+        kept = np.exp(-(once + again * p))
+        slope = 1.0 - again * kept
+        step = np.where(slope > 0.1, (p - 1.0 + kept) / np.maximum(slope, 0.1), p - 1.0 + kept)
+        p = np.clip(p - step, 0.0, 1.0)
+    return np.where(capacity > 0.0, p, 1.0)
+
+
+_STEPS = 8
 
 
 def l1_share_bytes(blocks_per_sm: Ints, shared_bytes_taken: Ints, device: Device) -> Floats:
@@ -54,21 +112,6 @@ def l1_share_bytes(blocks_per_sm: Ints, shared_bytes_taken: Ints, device: Device
     used = blocks_per_sm * shared_bytes_taken if device.l1.unified_with_shared else 0
     share: Floats = np.maximum(device.l1.capacity_bytes - used, 0) / np.maximum(blocks_per_sm, 1)
     return share
-
-
-def l2_bytes(requested_sector_bytes: Floats, scopes: Sequence[Scope], l1_share: Floats) -> Floats:
-    """Bytes that L1 fetches from L2 for one load.
-
-    Args:
-        requested_sector_bytes: whole sectors of all requests: what moves without an L1.
-        scopes: the whole block first, then each serial loop inwards.
-        l1_share: L1 bytes of one block, 0 where L1 does not cache.
-    """
-    fetched: Floats = requested_sector_bytes
-    for scope in reversed(scopes):
-        kept = fits(scope.working_set_bytes, l1_share)
-        fetched = kept * np.minimum(scope.bytes * scope.passes, fetched) + (1.0 - kept) * fetched
-    return fetched
 
 
 def wave_shape(concurrent: Floats, grid: tuple[Ints, Ints, Ints]) -> tuple[Ints, Ints, Ints]:
@@ -82,70 +125,75 @@ def wave_shape(concurrent: Floats, grid: tuple[Ints, Ints, Ints]) -> tuple[Ints,
     return shape[0], shape[1], shape[2]
 
 
-def dram_bytes(
-    asked_bytes: Floats, scopes: Sequence[Scope], footprint_bytes: Floats, all_footprints_bytes: Floats, device: Device
+def dirty_share(everything_bytes: Floats, device: Device) -> Floats:
+    """Share of the stored bytes that are still in L2 when the launch ends: it holds the last that was touched."""
+    share: Floats = np.minimum(device.l2.effective_capacity_bytes / np.maximum(everything_bytes, 1.0), 1.0)
+    return share
+
+
+def sector_inflation(
+    strides: Sequence[Any],
+    extents: Sequence[Any],
+    itemsize: int,
+    sector_bytes: int,
+    start: Any = 0,
+    shifts: Sequence[Any] | None = None,
 ) -> Floats:
-    """Bytes from memory for one load.
-
-    Args:
-        asked_bytes: what L2 is asked for: the most that can come from memory.
-        scopes: of a wave: all it touches first, then each serial loop inwards; passes count all waves.
-        footprint_bytes: distinct bytes of the whole launch.
-        all_footprints_bytes: the same of everything the kernel reads and writes.
-        device: the GPU.
-    """
-    capacity = np.asarray(float(device.l2.effective_capacity_bytes))
-    unshared = l2_bytes(asked_bytes, scopes, capacity)
-    innermost = scopes[-1]
-    unshared = np.minimum(unshared, innermost.bytes * innermost.passes)
-    compulsory = np.minimum(footprint_bytes, asked_bytes)
-    kept = fits(all_footprints_bytes, capacity)
-    result: Floats = compulsory + (1.0 - kept) * np.maximum(unshared - compulsory, 0.0)
-    return result
-
-
-def sector_inflation(strides: Sequence[Any], extents: Sequence[Any], itemsize: int, sector_bytes: int) -> Floats:
     """Bytes in whole sectors over bytes of elements, for elements laid out with these strides.
 
     Loops join into a run as long as the next stride leaves no whole sector out; a run fills its sectors
-    up to its ends. Elements a sector or more apart take one each.
+    up to its ends. Elements a sector or more apart take one each. Runs start where `start` and all
+    multiples of what moves them say, each place within a sector as often as any other.
 
     Args:
         strides: elements from one value of a loop to the next: ints or arrays, one for each loop.
         extents: their trip counts.
         itemsize: bytes of an element.
         sector_bytes: bytes of a sector.
+        start: element at which the first run starts.
+        shifts: elements by which other loops move the start; None where every run starts with a sector.
     """
-    if all(isinstance(x, int) for x in (*strides, *extents)):
-        return np.asarray(_inflation_of_ints(sorted(zip(map(abs, strides), extents, strict=True)), itemsize, sector_bytes))
+    if all(isinstance(x, int) for x in (*strides, *extents, start, *(shifts or ()))):
+        pairs = sorted(zip(map(abs, strides), extents, strict=True))
+        return np.asarray(_inflation_of_ints(pairs, itemsize, sector_bytes, start, shifts))
     c = np.abs(np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in strides)))).astype(np.int64)
     n = np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in extents))).astype(np.int64)
     c, n = np.broadcast_arrays(c, n)
     order = np.argsort(c, axis=0, kind="stable")
     c, n = np.take_along_axis(c, order, 0), np.take_along_axis(n, order, 0)
     span = np.full(c.shape[1:], itemsize, np.int64)
+    unit = np.full(c.shape[1:], sector_bytes, np.int64)
     joined = np.zeros(c.shape, bool)
     for k in range(c.shape[0]):
         moves = (c[k] > 0) & (n[k] > 1)
         joined[k] = moves & (c[k] * itemsize < span + sector_bytes)
         span = span + np.where(joined[k], c[k] * itemsize * (n[k] - 1), 0)
+        if shifts is not None:
+            unit = np.gcd(unit, np.where(moves & ~joined[k], c[k] * itemsize, 0))
+    for shift in shifts or ():
+        unit = np.gcd(unit, np.asarray(shift, np.int64) * itemsize)
     elements, _ = distinct_values(list(c), list(np.where(joined, n, 1)))
-    inflated: Floats = -(-span // sector_bytes) * sector_bytes / (elements * itemsize)
-    return np.clip(inflated, 1.0, max(sector_bytes / itemsize, 1.0))
+    first = 0 if shifts is None else np.asarray(start, np.int64) * itemsize % unit
+    sectors = 1.0 + (first + span - 1) // unit * unit / sector_bytes
+    inflated: Floats = np.minimum(sectors, elements.astype(np.float64)) * sector_bytes / (elements * itemsize)
+    return np.maximum(inflated, 1.0)
 
 
-def _inflation_of_ints(pairs: list[tuple[int, int]], itemsize: int, sector_bytes: int) -> float:
+def _inflation_of_ints(
+    pairs: list[tuple[int, int]], itemsize: int, sector_bytes: int, start: int, shifts: Sequence[int] | None
+) -> float:
     """`sector_inflation` of one configuration: most estimates are of one."""
-    moving = [(c, n) for c, n in pairs if c and n > 1]
-    if len(moving) == 1:
-        ((c, n),) = moving
-        run = itemsize * (c * (n - 1) + 1) if c * itemsize < sector_bytes + itemsize else sector_bytes * n
-        return float(max(-(-run // sector_bytes) * sector_bytes / (n * itemsize), 1.0))
-    span, joined = itemsize, []
+    span, unit, joined = itemsize, sector_bytes, []
     for c, n in pairs:
-        if c > 0 and n > 1 and c * itemsize < span + sector_bytes:
-            span += c * itemsize * (n - 1)
-            joined.append((c, n))
+        if c > 0 and n > 1:
+            if c * itemsize < span + sector_bytes:
+                span += c * itemsize * (n - 1)
+                joined.append((c, n))
+            elif shifts is not None:
+                unit = math.gcd(unit, c * itemsize)
+    for shift in shifts or ():
+        unit = math.gcd(unit, shift * itemsize)
     elements, _ = distinct_values([c for c, _ in joined], [n for _, n in joined])
-    inflated = -(-span // sector_bytes) * sector_bytes / (elements * itemsize)
-    return float(min(max(inflated, 1.0), max(sector_bytes / itemsize, 1.0)))
+    first = 0 if shifts is None else start * itemsize % unit
+    sectors = 1.0 + (first + span - 1) // unit * unit / sector_bytes
+    return float(max(min(sectors, elements) * sector_bytes / (elements * itemsize), 1.0))

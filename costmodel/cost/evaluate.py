@@ -18,7 +18,8 @@ from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
 from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, estimate_registers, register_cap
-from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_atomic, memory_of
+from costmodel.cost.caching import fill_caches
+from costmodel.cost.memory import AccessTotals, access_totals, is_atomic, memory_of
 from costmodel.cost.plan import Plan
 from costmodel.counts import warp_requests
 from costmodel.device import Device, achievable_dram_bytes_per_s

@@ -156,7 +156,9 @@ def _computed(measured: Measured, rows: pd.DataFrame, name: str, expression: str
     try:
         values = rows.eval(expression)
     except Exception as error:  # pandas raises whatever its parser met
-        raise DataError(f"{measured.file}: {measured.kernel}: argument {name!r} is {expression!r} of the columns: {error}") from None
+        raise DataError(
+            f"{measured.file}: {measured.kernel}: argument {name!r} is {expression!r} of the columns: {error}"
+        ) from None
     numbers: npt.NDArray[Any] = np.broadcast_to(np.asarray(values), (len(rows),))
     return numbers.astype(np.int64)
 
