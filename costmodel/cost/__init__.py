@@ -1,5 +1,6 @@
 """From counts and charges to seconds: one kernel, a whole table, the best of a space."""
 
+from costmodel.cost.ablation import CHARGES
 from costmodel.cost.counters import COUNTERS
 from costmodel.cost.descriptions import DatasetMapping, dataset_mapping, description_names, find_description, search_space
 from costmodel.cost.estimate import estimate
@@ -7,6 +8,7 @@ from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
 from costmodel.cost.scorer import Scorer, Scores, rank
 
 __all__ = [
+    "CHARGES",
     "COUNTERS",
     "AccessCharge",
     "Cost",

@@ -18,6 +18,7 @@ from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
 from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, estimate_registers, register_cap
+from costmodel.cost.ablation import ideal_access, uncached
 from costmodel.cost.caching import fill_caches
 from costmodel.cost.memory import AccessTotals, access_totals, is_atomic, memory_of
 from costmodel.cost.plan import Plan
@@ -46,6 +47,8 @@ class Charged:
     parts: dict[str, dict[str, Floats]]
     """SM cycles of each term, by the unit it runs on."""
     chain: Floats
+    waits: Floats
+    """Cycles that one warp waits for what it loads."""
     tail: Floats
     residency: Residency
     threads: Ints
@@ -58,19 +61,42 @@ class Charged:
     matrix_missing: list[str] = field(default_factory=list)
 
 
-def evaluate(plan: Plan, device: Device, columns: Mapping[str, Any], rows: int, registers: int | None) -> Charged:
-    """Price all rows; they must be feasible (`cost.feasibility`)."""
+def evaluate(
+    plan: Plan,
+    device: Device,
+    columns: Mapping[str, Any],
+    rows: int,
+    registers: int | None,
+    without: frozenset[str] = frozenset(),
+) -> Charged:
+    """Price all rows; they must be feasible (`cost.feasibility`).
+
+    Args:
+        plan: of the kernel.
+        device: the GPU.
+        columns: sizes, ints or int64 arrays of `rows`.
+        rows: number of configurations.
+        registers: of a thread, if known.
+        without: charges to leave out (`cost.ablation`).
+    """
     v = plan.sheet.values(columns)
     f = plan.sheet.floats(v, columns)
     threads, blocks = _product(v, plan.block, rows), _product(v, plan.grid, rows)
     shared_bytes = _ints(v[plan.shared_bytes], rows)
     used, spilled = _registers(plan, device, v, f, rows, registers)
-    held = residency(threads, used, shared_bytes, blocks, device)
+    if "spills" in without:
+        spilled = np.zeros(rows)
+    free = "occupancy" in without
+    held = residency(threads, np.minimum(used, 1) if free else used, 0 * shared_bytes if free else shared_bytes, blocks, device)
     warps = f_(blocks) * held.warps_per_block
     memory = None if any(np.ndim(c) for c in columns.values()) else memory_of(device)
     accesses = [access_totals(plan, a, device, columns, f, rows, memory) for a in plan.accesses]
+    for a in accesses if without else ():
+        ideal_access(a, device, without)
     fill_caches(plan, device, columns, v, f, held, shared_bytes, blocks, accesses)
-    return _charge(plan, device, columns, f, threads, blocks, shared_bytes, used, spilled, held, warps, accesses, rows)
+    for a in accesses if "caches" in without else ():
+        uncached(a, device)
+    return _charge(plan, device, columns, f, threads, blocks, shared_bytes, used, spilled, held, warps, accesses, rows, without)
 
 
 def f_(a: Ints) -> Floats:
@@ -112,6 +138,7 @@ def _charge(
     warps: Floats,
     accesses: list[AccessTotals],
     rows: int,
+    without: frozenset[str],
 ) -> Charged:
     t, lanes, hz, sms = device.throughput, device.limits.warp_size, device.clock.sustained_hz, device.sm_count
     parts: dict[str, dict[str, Floats]] = {}
@@ -125,8 +152,8 @@ def _charge(
         part[term] = part[term] + cycles if term in part else zero + cycles
         amounts[term] = (amounts[term][0] + amount if term in amounts else zero + amount, measure, rate)
 
-    for s in plan.statements:
-        issued = _warp_executions(plan, s.site, s.executions, f, columns, warps, threads, blocks, lanes)
+    executed = [_warp_executions(plan, s.site, s.executions, f, columns, warps, threads, blocks, lanes) for s in plan.statements]
+    for s, issued in zip(plan.statements, executed, strict=True):
         for kind, dtype, handle in s.work:
             pipe, rate = arithmetic_rate(kind, dtype, device)
             if rate == 0.0:
@@ -162,6 +189,8 @@ def _charge(
         instructions = instructions + a.requests
         if unit == "l1" and a.plan.addressed:
             integers = integers + ADDRESS_OPERATIONS * a.requests / f[a.plan.per_address]
+    if "addresses" in without:
+        integers = zero
     pipe, rate = arithmetic_rate("integer", "i32", device)
     add(pipe, "integer", integers * lanes / rate, integers * lanes, "op", rate * sms * hz)
     moved = spilled * f[plan.sweeps] * warps * 2.0
@@ -178,14 +207,18 @@ def _charge(
     to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device), ports * hz)
     add("dram", "dram", to_dram / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
+    if "issue" in without:
+        instructions = zero
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
-    waiting = _dependent(plan, device, f, columns, warps, threads, blocks)
-    chain = _chain(plan, device, f, units, warps, held, accesses, waiting)
-    tail = tail_factor(blocks, held.blocks_per_sm, sms)
+    waiting = _dependent(plan, device, f, executed)
+    chain, waits = _chain(plan, device, f, units, warps, held, accesses, waiting, executed)
+    if "latency" in without:
+        chain = zero
+    tail = tail_factor(blocks, held.blocks_per_sm, sms) if "tail" not in without else np.ones(rows)
     even = overlap(list(units.values()), chain)
     uneven = overlap([c if n in _DEVICE_WIDE else c * tail for n, c in units.items()], chain * tail)
-    seconds = uneven.cycles / sms / hz + device.launch_overhead_s
+    seconds = uneven.cycles / sms / hz + (device.launch_overhead_s if "launch" not in without else 0.0)
     return Charged(
         seconds=seconds,
         overlap=even,
@@ -194,6 +227,7 @@ def _charge(
         amounts=amounts,
         parts=parts,
         chain=chain,
+        waits=waits,
         tail=tail,
         residency=held,
         threads=threads,
@@ -242,7 +276,8 @@ def _chain(
     held: Residency,
     accesses: list[AccessTotals],
     dependent: Floats,
-) -> Floats:
+    executed: list[Floats],
+) -> tuple[Floats, Floats]:
     """SM cycles in which all warps run their own chains, as many at a time as are resident.
 
     One warp alone issues on its own scheduler, holds the memory path for its requests, and waits for a
@@ -253,19 +288,23 @@ def _chain(
     busy = arithmetic * device.throughput.schedulers + path + dependent
     waits = np.zeros(warps.shape)
     for trip in plan.round_trips:
+        trips, loaded = f[trip.trips], f[trip.bytes] / WORD
+        if trip.guarded is not None:
+            made = np.max(np.stack([executed[n] / (warps * f[copies]) for n, copies in trip.guarded]), axis=0)
+            trips, loaded = np.minimum(made, trips), loaded * np.minimum(made / trips, 1.0)
         if trip.stages is not None:
-            waits = waits + pipeline_wait(f[trip.trips], f[trip.stages], device.dram.latency_cycles, busy / warps)
+            waits = waits + pipeline_wait(trips, f[trip.stages], device.dram.latency_cycles, busy / warps)
             continue
         if trip.space == "shared":
             latency: Any = device.shared.latency_cycles
         elif trip.behind_barrier:
             latency = device.dram.latency_cycles
         else:
-            latency = _load_latency(device, accesses)
-        waits = waits + load_wait(f[trip.trips], f[trip.bytes] / WORD, latency, IN_FLIGHT_WORDS)
+            latency = _load_latency(device, [accesses[n] for n in trip.loads])
+        waits = waits + load_wait(trips, loaded, latency, IN_FLIGHT_WORDS)
     own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
-    return result
+    return result, waits
 
 
 MATRIX_LANES = 32
@@ -274,16 +313,13 @@ _DEVICE_WIDE = frozenset({"l2", "dram", "atomic"})
 _NOT_ARITHMETIC = _DEVICE_WIDE | {"issue", "memory path", "l1", "shared"}
 
 
-def _dependent(
-    plan: Plan, device: Device, f: list[Any], columns: Mapping[str, Any], warps: Floats, threads: Ints, blocks: Ints
-) -> Floats:
+def _dependent(plan: Plan, device: Device, f: list[Any], executed: list[Floats]) -> Floats:
     """SM cycles in which warps alone wait for their own accumulators: latency that too few of them leave uncovered."""
     t, lanes = device.throughput, device.limits.warp_size
-    total = np.zeros(warps.shape)
-    for s in plan.statements:
+    total = np.zeros(1)
+    for s, issued in zip(plan.statements, executed, strict=True):
         if s.independent is None:
             continue
-        issued = _warp_executions(plan, s.site, s.executions, f, columns, warps, threads, blocks, lanes)
         for kind, dtype, handle in s.work:
             _, rate = arithmetic_rate(kind, dtype, device)
             if kind != "mma" and rate:
@@ -292,11 +328,8 @@ def _dependent(
     return total
 
 
-def _load_latency(device: Device, accesses: list[AccessTotals]) -> Floats | float:
-    """Mean load-to-use of global loads that are not behind a barrier: by where their sectors come from."""
-    loads = [a for a in accesses if a.plan.kind == "load" and a.plan.access.buffer.space == "global" and not a.plan.staged]
-    if not loads:
-        return 0.0
+def _load_latency(device: Device, loads: list[AccessTotals]) -> Floats:
+    """Mean load-to-use of global loads: by where their sectors come from."""
     asked = sum((a.sectors for a in loads), np.zeros(1)) * device.l2.sector_bytes
     from_l2 = np.minimum(sum((a.l2_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), 1.0)
     from_dram = np.minimum(sum((a.dram_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), from_l2)
