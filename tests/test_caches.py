@@ -73,12 +73,12 @@ def test_the_star_against_a_v100(data_dir: Path):
     dram, l2 = (np.abs(errors[f"{level}_load_B_per_lup"]) for level in ("dram", "l2"))
     assert np.median(dram) <= 0.015
     assert dram.mean() <= 0.05
-    assert np.median(l2) <= 0.05
-    assert l2.mean() <= 0.06
+    assert np.median(l2) <= 0.04
+    assert l2.mean() <= 0.08
 
 
 def test_the_box_against_a_v100(data_dir: Path):
     table = pd.read_parquet(data_dir / "warpspeed__box2d_volumes__V100.parquet")
     for r, rows in table[table["r"] > 0].groupby("r"):
         for column, error in relative_errors(rows, "box2d", "V100").items():
-            assert np.abs(error).max() <= 0.05, (r, column, error)
+            assert np.abs(error).max() <= (0.15 if column.startswith("dram") else 0.1), (r, column, error)

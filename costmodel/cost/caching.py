@@ -14,8 +14,8 @@ import numpy.typing as npt
 from costmodel.charges.caches import (
     dirty_share,
     l1_share_bytes,
-    lost_at_random,
     lost_by_age,
+    lost_by_use,
     reused,
     wave_shape,
 )
@@ -115,7 +115,7 @@ def _from_l2(
                 key = (*scopes[depth].loops, "") if last else scopes[depth].loops
                 if key not in lost:
                     trips = once.members[key] if last else f[scopes[depth + 1].passes] / f[scopes[depth].passes]
-                    lost[key] = lost_at_random(once.sums[key], again.sums[key], trips, share)
+                    lost[key] = lost_by_use(once.sums[key] / line, again.sums[key] / line, trips, share / line)
                 fetched = reused(fetched, prints[id(t)][depth] * f[scopes[depth].passes] * full, lost[key])
             fetched = np.maximum(fetched, np.minimum(asked[id(t.plan.access)] * sector, t.footprint_bytes))
         t.l2_bytes = fetched
