@@ -5,7 +5,7 @@ What one block, a wave of blocks, a row of waves and a layer of rows touch, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,15 +66,19 @@ def fill_caches(
     used = [t for t in accesses if t.plan.whole is not None]
     loads = [t for t in used if t.plan.kind == "load"]
     coarse = device.dram.sector_bytes
+    asked = _asked(accesses)
     for t in used:
         assert t.plan.whole is not None
-        t.footprint_bytes = sheet.bytes(t.plan.whole, _itemsize(t), coarse)
-    everything = _by_buffer(used)
+        most = asked[id(t.plan.access)] * max(coarse, device.l2.sector_bytes)
+        t.footprint_bytes = np.minimum(sheet.bytes(t.plan.whole, _itemsize(t), coarse), most)
+    everything = _united(used, f)
+    shared = _united(loads, f)
     share = l1_share_bytes(held.blocks_per_sm, shared_allocation(shared_bytes, device), device)
-    prints = _from_l2(device, sheet, share, blocks, accesses, loads)
+    prints = _from_l2(device, sheet, share, blocks, asked, loads)
     concurrent = np.minimum(blocks.astype(np.float64), np.maximum(held.blocks_per_sm.astype(np.float64), 1.0) * device.sm_count)
     grid = tuple(np.broadcast_to(np.asarray(v[h], np.int64), blocks.shape) for h in plan.grid)
-    _from_memory(plan, device, columns, f, concurrent, (grid[0], grid[1], grid[2]), used, everything, prints, share)
+    total = sum(everything.values(), _nothing())
+    _from_memory(plan, device, columns, f, concurrent, (grid[0], grid[1], grid[2]), used, total, shared, prints, share)
 
 
 def _itemsize(t: AccessTotals) -> int:
@@ -82,23 +86,22 @@ def _itemsize(t: AccessTotals) -> int:
 
 
 def _from_l2(
-    device: Device, sheet: Values, share: Floats, blocks: Ints, accesses: list[AccessTotals], loads: list[AccessTotals]
+    device: Device, sheet: Values, share: Floats, blocks: Ints, asked: Mapping[int, Floats], loads: list[AccessTotals]
 ) -> dict[int, list[Floats]]:
     """Fill in what L1 fetches; the result is what one block touches in one pass of each scope of a load, in sectors."""
     f, sector, line = sheet.floats, device.l2.sector_bytes, device.l1.line_bytes
-    asked = _asked(accesses)
     prints = {id(t): [sheet.bytes(s.footprint, _itemsize(t), sector) for s in t.plan.scopes] for t in loads}
     lines = {id(t): [sheet.bytes(s.footprint, _itemsize(t), line) for s in t.plan.scopes] for t in loads}
     once, again = _Totals(), _Totals()
     for t in loads:
         own = lines[id(t)]
         assert t.plan.singly is not None
-        alone = sheet.bytes(t.plan.singly, _itemsize(t), line)
+        alone, there = sheet.bytes(t.plan.singly, _itemsize(t), line), asked[id(t.plan.access)] > 0.0
         for depth, s in enumerate(t.plan.scopes):
             last = depth + 1 == len(t.plan.scopes)
             key = (*s.loops, "") if last else s.loops
-            once.add(key, own[depth])
-            again.add(key, alone if last else own[depth + 1] * f[t.plan.scopes[depth + 1].passes] / f[s.passes])
+            once.add(key, own[depth] * there)
+            again.add(key, (alone if last else own[depth + 1] * f[t.plan.scopes[depth + 1].passes] / f[s.passes]) * there)
             if last:
                 once.members[key] = max(once.members.get(key, 1), t.plan.members)
     lost: dict[_Loops, Floats] = {}
@@ -149,6 +152,7 @@ def _from_memory(
     grid: tuple[Ints, Ints, Ints],
     used: list[AccessTotals],
     everything: Floats,
+    shared: dict[str, Floats],
     prints: dict[int, list[Floats]],
     share: Floats,
 ) -> None:
@@ -160,7 +164,7 @@ def _from_memory(
     inner = _evaluated(plan.waves, columns, wave)
     rows = _spans(plan, columns, used, (grid[0], wave[1], wave[2]), coarse)
     layers = _spans(plan, columns, used, (grid[0], grid[1], wave[2]), coarse)
-    steps = {id(t): [inner.bytes(p, _itemsize(t), coarse) for p in t.plan.wave] for t in used}
+    steps = {id(t): [np.minimum(inner.bytes(p, _itemsize(t), coarse), t.footprint_bytes) for p in t.plan.wave] for t in used}
     sets: dict[_Loops, Floats] = {}
     for t in used:
         for s, size in zip(t.plan.scopes, steps[id(t)], strict=True):
@@ -170,6 +174,7 @@ def _from_memory(
     outer_lost = [lost_by_age(distance, capacity) for _, _, distance in outer]
     whole_lost = lost_by_age(_total(layers), capacity)
     inner_lost = {loops: lost_by_age(size, capacity) for loops, size in sets.items()}
+    alone = _summed(t for t in used if t.plan.kind == "load")
     fetched_before: dict[int, tuple[Floats, Floats]] = {}
     for t in used:
         if device.l2.channels and t.plan.step is not None:
@@ -193,9 +198,9 @@ def _from_memory(
         for (span, times, _), lost in zip(outer, outer_lost, strict=True):
             fetched = reused(fetched, span[id(t)] * np.maximum(times, 1.0), lost)
         fetched = reused(fetched, t.footprint_bytes, whole_lost)
-        t.dram_bytes = np.minimum(fetched, np.maximum(t.footprint_bytes, fetched * 0.0)) * launch_lost + np.maximum(
-            fetched - t.footprint_bytes, 0.0
-        )
+        first = np.minimum(fetched, t.footprint_bytes)
+        own_part = shared[t.plan.access.buffer.name] / np.maximum(alone[t.plan.access.buffer.name], 1.0)
+        t.dram_bytes = first * np.minimum(own_part, 1.0) * launch_lost + (fetched - first)
         if t.plan.repeats is not None and id(t.plan.repeats) in fetched_before:
             block, one = fetched_before[id(t.plan.repeats)]
             gone = np.where(share > 0.0, lost_by_age(block / np.maximum(share, 1.0), 1.0), 1.0)
@@ -216,7 +221,11 @@ def _spans(
 ) -> dict[int, Floats]:
     """What a box of blocks touches, by access."""
     values = _evaluated(plan.spans, columns, box)
-    return {id(t): values.bytes(t.plan.span, _itemsize(t), granule) for t in used if t.plan.span is not None}
+    return {
+        id(t): np.minimum(values.bytes(t.plan.span, _itemsize(t), granule), t.footprint_bytes)
+        for t in used
+        if t.plan.span is not None
+    }
 
 
 def _total(spans: Mapping[int, Floats]) -> Floats:
@@ -252,10 +261,16 @@ def _asked(accesses: list[AccessTotals]) -> dict[int, Floats]:
     return asked
 
 
-def _by_buffer(used: list[AccessTotals]) -> Floats:
-    """Distinct bytes of all buffers: accesses of one buffer overlap, so the largest counts."""
-    largest: dict[str, Floats] = {}
+def _summed(used: Iterable[AccessTotals]) -> dict[str, Floats]:
+    """Footprints of the accesses of each buffer together, shared bytes counted by each."""
+    sums: dict[str, Floats] = {}
     for t in used:
         name = t.plan.access.buffer.name
-        largest[name] = np.maximum(largest.get(name, _nothing()), t.footprint_bytes)
-    return sum(largest.values(), _nothing())
+        sums[name] = sums.get(name, _nothing()) + t.footprint_bytes
+    return sums
+
+
+def _united(used: Sequence[AccessTotals], f: list[Any]) -> dict[str, Floats]:
+    """Distinct bytes of each buffer: accesses of one buffer overlap, and touch no more than all of it."""
+    sizes = {t.plan.access.buffer.name: np.maximum(f[t.plan.array], t.footprint_bytes) for t in used}
+    return {name: np.minimum(total, sizes[name]) for name, total in _summed(used).items()}

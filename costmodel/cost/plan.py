@@ -67,6 +67,8 @@ class AccessPlan:
     step: StepPlan | None
     """Of a wave in one machine iteration."""
     whole: FootprintPlan | None
+    array: int
+    """Handle: bytes of the whole array."""
     tile: Program | None
     """Where blocks are swizzled: the offset of a block's part from block indices `block_x`, `block_y`, `block_z`."""
     filled: tuple[int, int] | None
@@ -244,6 +246,7 @@ def _access(
         span=None,
         step=None,
         whole=None,
+        array=sheet.add(access.buffer.size_bytes),
         tile=None,
         filled=None,
         per_address=sheet.add(_requests_per_address(site, access)),
