@@ -34,6 +34,8 @@ def run_bytes(strides: Sequence[Any], extents: Sequence[Any], itemsize: int, sec
         itemsize: bytes of an element.
         sector_bytes: smallest read from memory; gaps below it are no gaps.
     """
+    if not strides:
+        return np.full(1, float(sector_bytes))
     if all(isinstance(x, int) for x in (*strides, *extents)):
         end = itemsize
         for stride, extent in sorted((abs(s) * itemsize, n) for s, n in zip(strides, extents, strict=True)):
