@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from costmodel.charges.caches import (
+    check_share,
     dirty_share,
     l1_share_bytes,
     lost_by_age,
@@ -73,13 +74,16 @@ def fill_caches(
         most = asked[id(t.plan.access)] * max(coarse, device.l2.sector_bytes)
         t.footprint_bytes = np.minimum(sheet.bytes(t.plan.whole, _itemsize(t), coarse), most)
     everything = _united(used, f)
-    shared = _united(loads, f)
+    shared = _united([t for t in loads if t.plan.repeats is None], f)
     share = l1_share_bytes(held.blocks_per_sm, shared_allocation(shared_bytes, device), device)
     prints = _from_l2(device, sheet, share, held.blocks_per_sm, blocks, asked, loads)
     concurrent = np.minimum(blocks.astype(np.float64), np.maximum(held.blocks_per_sm.astype(np.float64), 1.0) * device.sm_count)
     grid = tuple(np.broadcast_to(np.asarray(v[h], np.int64), blocks.shape) for h in plan.grid)
     total = sum(everything.values(), _nothing())
     _from_memory(plan, device, columns, f, concurrent, (grid[0], grid[1], grid[2]), used, total, shared, prints, share)
+    if device.dram.ecc_covers_bytes:
+        for t in used:
+            t.check_share = check_share(_burst_bytes(t, f[plan.trips] == 0, device), device)
 
 
 def _itemsize(t: AccessTotals) -> int:
@@ -175,7 +179,7 @@ def _from_memory(
     outer_lost = [lost_by_age(distance, capacity) for _, _, distance in outer]
     whole_lost = lost_by_age(_total(layers), capacity)
     inner_lost = {loops: lost_by_age(size, capacity) for loops, size in sets.items()}
-    alone = _summed(t for t in used if t.plan.kind == "load")
+    alone = _summed(t for t in used if t.plan.kind == "load" and t.plan.repeats is None)
     fetched_before: dict[int, tuple[Floats, Floats]] = {}
     for t in used:
         if device.l2.channels and t.plan.step is not None:
@@ -276,3 +280,11 @@ def _united(used: Sequence[AccessTotals], f: list[Any]) -> dict[str, Floats]:
     """Distinct bytes of each buffer: accesses of one buffer overlap, and touch no more than all of it."""
     sizes = {t.plan.access.buffer.name: np.maximum(f[t.plan.array], t.footprint_bytes) for t in used}
     return {name: np.minimum(total, sizes[name]) for name, total in _summed(used).items()}
+
+
+def _burst_bytes(t: AccessTotals, in_step: Any, device: Device) -> Floats:
+    """Bytes side by side that come from memory at a time: of one request, of neighbouring blocks too where they are in step."""
+    sector = device.l2.sector_bytes
+    own = sector * t.sectors / np.maximum(t.lines, 1.0)
+    whole = in_step & (t.requested_bytes >= t.sectors * sector)
+    return np.where(whole, np.inf, own)

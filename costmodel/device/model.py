@@ -60,6 +60,8 @@ class Dram:
     """Load-to-use, L2 miss, in core cycles."""
     sector_bytes: int
     """Smallest read from memory."""
+    ecc_covers_bytes: int | None = None
+    """Bytes whose check bits one sector holds, where ECC lives in the memory itself; None where it does not, or is off."""
 
 
 @dataclass(frozen=True, slots=True)
