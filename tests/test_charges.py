@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -25,7 +26,7 @@ from costmodel.charges.caches import (
 from costmodel.charges.channels import channel_efficiency
 from costmodel.charges.latency import load_wait, pipeline_wait, tail_factor
 from costmodel.charges.occupancy import block_registers
-from costmodel.charges.overlap import CHAIN_EXPONENT, UNIT_EXPONENT, overlap
+from costmodel.charges.overlap import CHAIN_EXPONENT, UNIT_EXPONENT, overlap, turns
 from costmodel.charges.pipes import arithmetic_rate, l1_cycles, shared_cycles
 from costmodel.charges.registers import Region, budget, chosen_registers, demand, register_cap
 from costmodel.cost import Scorer, find_description, search_space
@@ -309,9 +310,13 @@ def test_a_guard_leaves_whole_sectors():
 cycles = st.one_of(st.just(0.0), st.floats(1e-3, 1e12))
 
 
+def combined(units, chain, waits=0, blocks=1, resident=1):
+    return overlap(units, chain, column(waits), column(blocks), np.full(1, resident))
+
+
 @given(st.lists(cycles, min_size=1, max_size=8), cycles)
 def test_overlap_lies_between_the_maximum_and_the_sum(units, chain):
-    o = overlap([column(u) for u in units], column(chain))
+    o = combined([column(u) for u in units], column(chain))
     total = float(o.cycles[0])
     assert max(*units, chain) * (1 - 1e-12) <= total <= (sum(units) + chain) * (1 + 1e-12) + 1e-29
     shares = [float(s[0]) for s in o.unit_shares]
@@ -324,25 +329,42 @@ def test_overlap_lies_between_the_maximum_and_the_sum(units, chain):
 
 @given(st.lists(cycles, min_size=2, max_size=6), cycles, st.integers(0, 5), st.floats(1.0, 100.0))
 def test_more_work_never_takes_less_time(units, chain, which, factor):
-    before = overlap([column(u) for u in units], column(chain)).cycles[0]
+    before = combined([column(u) for u in units], column(chain)).cycles[0]
     more = [u * factor if i == which % len(units) else u for i, u in enumerate(units)]
-    assert overlap([column(u) for u in more], column(chain)).cycles[0] >= before * (1 - 1e-12)
-    assert overlap([column(u) for u in units], column(chain * factor)).cycles[0] >= before * (1 - 1e-12)
+    assert combined([column(u) for u in more], column(chain)).cycles[0] >= before * (1 - 1e-12)
+    assert combined([column(u) for u in units], column(chain * factor)).cycles[0] >= before * (1 - 1e-12)
 
 
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=6), st.floats(1e-3, 1e6), st.floats(1e-3, 1e3))
 def test_overlap_knows_no_unit_of_time(units, chain, factor):
-    once = overlap([column(u) for u in units], column(chain))
-    scaled = overlap([column(u * factor) for u in units], column(chain * factor))
+    once = combined([column(u) for u in units], column(chain))
+    scaled = combined([column(u * factor) for u in units], column(chain * factor))
     assert scaled.cycles[0] == pytest.approx(once.cycles[0] * factor)
 
 
 def test_overlap_by_hand():
     assert (UNIT_EXPONENT, CHAIN_EXPONENT) == (2.5, 3.0)
-    o = overlap([column(8, 8), column(8, 0)], column(0, 8))
+    o = combined([column(8, 8), column(8, 0)], column(0, 8))
     assert o.cycles.tolist() == pytest.approx([8 * 2**0.4, 8 * 2 ** (1 / 3)])
     assert o.unit_shares[0].tolist() == pytest.approx([4 * 2**0.4, 8])
     assert o.latency_share.tolist() == pytest.approx([0, 8 * (2 ** (1 / 3) - 1)])
+
+
+@given(st.floats(1e-3, 1e5), st.just(0.0) | st.floats(1e-2, 1e6), st.integers(1, 32))
+def test_blocks_take_turns_as_in_the_machine_repair_model(service, waits, resident):
+    """Share of time in which all machines run, summed from the birth-death chain: no recursion in common with the model."""
+    each = turns(column(service), column(waits), np.array([resident]))[0]
+    weights = [math.perm(resident, k) * (service / waits) ** k for k in range(resident + 1)] if waits else [0.0, 1.0]
+    assert each == pytest.approx(service * math.fsum(weights) / math.fsum(weights[1:]), rel=1e-9)
+    several = turns(column(service, service), column(waits, 0), np.array([resident, 1]))
+    assert several.tolist() == pytest.approx([each, service])
+
+
+def test_one_block_waits_and_works_in_turn_and_many_hide_it():
+    alone, two, many = (combined([column(100)], column(0), 300, 1, n).cycles[0] for n in (1, 2, 64))
+    assert alone == pytest.approx(400)
+    assert two == pytest.approx((300 + 100 * 1.25) / 2)
+    assert many == pytest.approx(100, rel=1e-6)
 
 
 # -- registers

@@ -51,7 +51,7 @@ class Charged:
     """SM cycles of each term, by the unit it runs on."""
     chain: Floats
     waits: Floats
-    """Cycles that one warp waits for what it loads."""
+    """Cycles that one warp waits for its start and for what it loads."""
     tail: Floats
     residency: Residency
     threads: Ints
@@ -244,11 +244,13 @@ def _charge(
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
     waiting = _dependent(plan, device, f, executed)
     chain, waits = _chain(plan, device, f, units, warps, held, accesses, waiting, executed)
+    waits = waits + device.block_launch_cycles
     if "latency" in without:
-        chain = zero
+        chain, waits = zero, zero
     tail = tail_factor(blocks, held.blocks_per_sm, sms) if "tail" not in without else np.ones(rows)
-    even = overlap(list(units.values()), chain)
-    uneven = overlap([c if n in _DEVICE_WIDE else c * tail for n, c in units.items()], chain * tail)
+    together = np.maximum(np.minimum(held.blocks_per_sm, -(-blocks // sms)), 1)
+    even = overlap(list(units.values()), chain, waits, f_(blocks), together)
+    uneven = overlap([c if n in _DEVICE_WIDE else c * tail for n, c in units.items()], chain * tail, waits, f_(blocks), together)
     seconds = uneven.cycles / sms / hz + (device.launch_overhead_s if "launch" not in without else 0.0)
     return Charged(
         seconds=seconds,
@@ -317,22 +319,22 @@ def _chain(
     arithmetic = sum((c for n, c in units.items() if n not in _NOT_ARITHMETIC), np.zeros(warps.shape))
     path = sum((c for n, c in units.items() if n in ("memory path", "l1", "shared")), np.zeros(warps.shape))
     busy = arithmetic * device.throughput.schedulers + path + dependent
-    waits = np.zeros(warps.shape)
+    groups: dict[int, Floats] = {}
     for trip in plan.round_trips:
         trips, loaded = f[trip.trips], f[trip.bytes] / WORD
         if trip.guarded is not None:
             made = np.max(np.stack([executed[n] / (warps * f[copies]) for n, copies in trip.guarded]), axis=0)
             trips, loaded = np.minimum(made, trips), loaded * np.minimum(made / trips, 1.0)
         if trip.stages is not None:
-            waits = waits + pipeline_wait(trips, f[trip.stages], device.dram.latency_cycles, busy / warps)
-            continue
-        if trip.space == "shared":
-            latency: Any = device.shared.latency_cycles
+            wait = pipeline_wait(trips, f[trip.stages], device.dram.latency_cycles, busy / warps)
+        elif trip.space == "shared":
+            wait = load_wait(trips, loaded, device.shared.latency_cycles, IN_FLIGHT_WORDS)
         elif trip.behind_barrier:
-            latency = device.dram.latency_cycles
+            wait = load_wait(trips, loaded, device.dram.latency_cycles, IN_FLIGHT_WORDS)
         else:
-            latency = _load_latency(device, [accesses[n] for n in trip.loads])
-        waits = waits + load_wait(trips, loaded, latency, IN_FLIGHT_WORDS)
+            wait = load_wait(trips, loaded, _load_latency(device, [accesses[n] for n in trip.loads]), IN_FLIGHT_WORDS)
+        groups[trip.group] = np.maximum(groups.get(trip.group, 0.0), wait)
+    waits = sum(groups.values(), np.zeros(warps.shape))
     own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
     return result, waits

@@ -114,6 +114,8 @@ class RoundTrip:
     """Where all of them are guarded: positions of their statements, and handles of the copies of each in one trip."""
     loads: tuple[int, ...]
     """Positions among the plan's accesses."""
+    group: int
+    """Batches of other spaces with the same number are issued in the same trips: the longest wait covers the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +350,7 @@ def _round_trips(kernel: Kernel, sheet: Sheet, accesses: list[AccessPlan]) -> tu
             )
             batch.sites[position] = site
             batch.loads.append(place[id(access)])
+    groups = {key: n for n, key in enumerate(dict.fromkeys((rolled, stages, phase) for rolled, _, stages, phase in found))}
     return tuple(
         RoundTrip(
             space,
@@ -359,8 +362,9 @@ def _round_trips(kernel: Kernel, sheet: Sheet, accesses: list[AccessPlan]) -> tu
             if all(s.guards for s in batch.sites.values())
             else None,
             tuple(batch.loads),
+            groups[rolled, stages, phase],
         )
-        for (_, space, stages, _), batch in found.items()
+        for (rolled, space, stages, phase), batch in found.items()
     )
 
 
