@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from costmodel.charges.caches import l1_share_bytes
 from costmodel.charges.latency import load_wait, pipeline_wait, tail_factor
-from costmodel.charges.occupancy import Residency, residency
+from costmodel.charges.occupancy import Residency, residency, shared_allocation
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
 from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, Region, chosen_registers, demand, register_cap
+from costmodel.charges.spills import spill_traffic
 from costmodel.cost.ablation import ideal_access, uncached
 from costmodel.cost.given_registers import GivenRegisters
 from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_atomic, memory_of
@@ -225,17 +227,23 @@ def _charge(
     pipe, rate = arithmetic_rate("integer", "i32", device)
     add(pipe, "integer", integers * lanes / rate, integers * lanes, "op", rate * sms * hz)
     moved = spilled * f[plan.live.sweeps] * warps * 2.0
+    spills = spill_traffic(
+        moved * lanes * WORD / 2.0,
+        spilled * WORD * lanes * held.warps_per_sm,
+        l1_share_bytes(held.blocks_per_sm, shared_allocation(shared_bytes, device), device) * held.blocks_per_sm,
+        device,
+    )
     spill_cycles = np.maximum(lanes / t.load_store, lanes * 4.0 / device.l1.bytes_per_cycle)
     add(
         "memory path" if device.l1.unified_with_shared else "l1", "spills", moved * spill_cycles, moved * lanes * 4.0, "B", np.inf
     )
     instructions = instructions + integers + moved + f[plan.barriers] * warps
-    to_l2 = sum((a.l2_bytes for a in accesses), np.zeros(rows)) + moved * lanes * 4.0
+    to_l2 = sum((a.l2_bytes for a in accesses), spills.l2_bytes)
     ports = device.l2.sm_bytes_per_cycle * np.minimum(blocks, sms)
     l2_rate = np.minimum(device.l2.bandwidth_bytes_per_cycle, ports)
-    slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), moved * lanes * 4.0)
+    slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), spills.l2_bytes)
     add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz)
-    to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
+    to_dram = sum((a.dram_bytes for a in accesses), spills.dram_bytes)
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device), ports * hz)
     add("dram", "dram", to_dram / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
     if "issue" in without:
