@@ -5,9 +5,9 @@
 
 Source: Nsight Compute counters (no timings) of the 86 spilling configurations of KTT's convolution on an RTX 2080 Ti. There L2
 writes are 1.00 of the local store sectors everywhere. L2 reads are 0.0, 0.5, 1.0 and 1.0 of the local load sectors at S of 0.13,
-0.36, 0.9 and 1.3 of what shared memory leaves of L1. DRAM reads are 0.00, 0.16, 0.37, 0.74 and 0.89 of the loads at A of 4.4, 6.6,
-10, 17 and 33 MiB, beside 5.5 MiB of L2. DRAM writes are more there (0.26 at 0.8 MiB), for images stream through L2 and drive out what
-was written once; of values that each step writes anew we assume that they stay as readable ones do.
+0.36, 0.9 and 1.3 of what shared memory leaves of L1. DRAM reads are 0.00, 0.16, 0.37, 0.74 and 0.89 of the loads at A of 4.4,
+6.6, 10, 17 and 33 MiB, beside 5.5 MiB of L2. DRAM writes are more there (0.26 at 0.8 MiB), for images stream through L2 and drive
+out what was written once; of values that each step writes anew we assume that they stay as readable ones do.
 """
 
 from __future__ import annotations
