@@ -21,8 +21,9 @@ from costmodel.charges.caches import (
 )
 from costmodel.charges.channels import channel_efficiency
 from costmodel.charges.occupancy import Residency, shared_allocation
+from costmodel.charges.rows import row_efficiency
 from costmodel.cost.footprints import Values
-from costmodel.cost.memory import AccessTotals, is_atomic
+from costmodel.cost.memory import AccessTotals, in_l1, is_atomic
 from costmodel.cost.plan import WAVE, Plan
 from costmodel.device import Device
 from costmodel.symbols import Program
@@ -107,9 +108,8 @@ def _from_l2(
     lost: dict[_Loops, Floats] = {}
     for t in loads:
         assert t.plan.singly is not None
-        cached = t.plan.access.cached and (device.l1.caches_global_loads or t.plan.access.buffer.read_only)
         fetched = asked[id(t.plan.access)] * sector
-        if cached:
+        if in_l1(t.plan, device):
             scopes, full = t.plan.scopes, _full_blocks(t, f, blocks)
             alone = sheet.bytes(t.plan.singly, _itemsize(t), sector) * full * f[scopes[-1].passes]
             fetched = np.minimum(fetched, np.maximum(alone, 1.0))
@@ -180,6 +180,7 @@ def _from_memory(
         if device.l2.channels and t.plan.step is not None:
             strides, extents = [inner.whole[h] for h in t.plan.step.strides], [inner.whole[h] for h in t.plan.step.extents]
             t.l2_efficiency = channel_efficiency(strides, extents, _itemsize(t), device.l2.channels, device.l2.interleave_bytes)
+        t.dram_efficiency = row_efficiency(inner.run_bytes(t.plan.wave[0], _itemsize(t), coarse))
         if t.plan.kind == "store":
             asked = t.sectors * device.l2.sector_bytes
             t.l2_bytes = asked

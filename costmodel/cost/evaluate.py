@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from costmodel.charges.caches import l1_share_bytes
+from costmodel.charges.crossbar import port_bytes
 from costmodel.charges.latency import load_wait, pipeline_wait, tail_factor
 from costmodel.charges.occupancy import Residency, residency, shared_allocation
 from costmodel.charges.overlap import Overlap, overlap
@@ -241,12 +242,13 @@ def _charge(
     instructions = instructions + integers + moved + f[plan.barriers] * warps
     to_l2 = sum((a.l2_bytes for a in accesses), spills.l2_bytes)
     ports = device.l2.sm_bytes_per_cycle * np.minimum(blocks, sms)
-    l2_rate = np.minimum(device.l2.bandwidth_bytes_per_cycle, ports)
     slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), spills.l2_bytes)
-    add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz)
+    through = np.maximum(slowed / device.l2.bandwidth_bytes_per_cycle, _port_bytes(device, accesses, spills.l2_bytes) / ports)
+    add("l2", "l2", through * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz)
     to_dram = sum((a.dram_bytes for a in accesses), spills.dram_bytes)
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device), ports * hz)
-    add("dram", "dram", to_dram / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
+    scattered = sum((a.dram_bytes / a.dram_efficiency for a in accesses), spills.dram_bytes) if "rows" not in without else to_dram
+    add("dram", "dram", scattered / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
     if "issue" in without:
         instructions = zero
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
@@ -309,6 +311,20 @@ def _warp_executions(
     return each
 
 
+def _port_bytes(device: Device, accesses: list[AccessTotals], spilled: Floats) -> Floats:
+    """Bytes on the fuller direction between SMs and L2; spills fill each."""
+    flit = device.l2.sector_bytes
+    moved = {kind: [a for a in accesses if a.plan.kind == kind and a.plan.access.buffer.space == "global"] for kind in _KINDS}
+    asked = [np.minimum(a.l2_bytes / np.maximum(a.sectors * flit, 1.0), 1.0) * a.lines for a in moved["load"]]
+    return port_bytes(
+        sum((a.l2_bytes / a.l2_efficiency for a in moved["load"]), spilled),
+        sum(asked, np.zeros(1)),
+        sum((a.l2_bytes / a.l2_efficiency for a in moved["store"]), spilled),
+        sum((a.lines for a in moved["store"]), np.zeros(1)),
+        flit,
+    )
+
+
 def _chain(
     plan: Plan,
     device: Device,
@@ -351,21 +367,24 @@ def _chain(
 
 MATRIX_LANES = 32
 """Threads that share one `k.mma`, on every device: a description does not know the warp size."""
+_KINDS = ("load", "store")
 _DEVICE_WIDE = frozenset({"l2", "dram", "atomic"})
 _NOT_ARITHMETIC = _DEVICE_WIDE | {"issue", "memory path", "l1", "shared"}
 
 
 def _dependent(plan: Plan, device: Device, f: list[Any], executed: list[Floats]) -> Floats:
-    """SM cycles in which warps alone wait for their own accumulators: latency that too few of them leave uncovered."""
+    """SM cycles in which warps alone wait for their own results: latency that too few accumulators leave uncovered.
+
+    Statements that update none do one operation after the other.
+    """
     t, lanes = device.throughput, device.limits.warp_size
     total = np.zeros(1)
     for s, issued in zip(plan.statements, executed, strict=True):
-        if s.independent is None:
-            continue
         for kind, dtype, handle in s.work:
             _, rate = arithmetic_rate(kind, dtype, device)
             if kind != "mma" and rate:
-                uncovered = np.maximum(t.alu_latency_cycles / f[s.independent] - lanes * t.schedulers / rate, 0.0)
+                independent = 1.0 if s.independent is None else f[s.independent]
+                uncovered = np.maximum(t.alu_latency_cycles / independent - lanes * t.schedulers / rate, 0.0)
                 total = total + f[handle] * issued * uncovered
     return total
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import sympy
 
 from costmodel.charges.caches import sector_inflation
+from costmodel.charges.rows import run_bytes
 from costmodel.cost.sharing import Part
 from costmodel.cost.sheet import Sheet
 from costmodel.counts.affine import affine_terms
@@ -85,6 +86,11 @@ class Values:
         total = sum((self._part(part, itemsize, granule) for part in p.parts), np.zeros(1))
         whole: Floats = np.ceil(np.maximum(total, 1.0) / granule - 1e-9) * granule
         return whole
+
+    def run_bytes(self, p: FootprintPlan, itemsize: int, granule: int) -> Floats:
+        """Consecutive bytes of a footprint's first term, in whole sectors."""
+        v, first = self.whole, p.parts[0]
+        return run_bytes([v[h] for h in first.strides], [v[h] for h in first.extents], itemsize, granule)
 
     def _part(self, p: PartPlan, itemsize: int, granule: int) -> Floats:
         v = self.whole

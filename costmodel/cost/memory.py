@@ -18,7 +18,7 @@ from costmodel.counts.lane_plan import LanePlan, lane_plan
 from costmodel.device import Device
 from costmodel.ir import Statement
 
-__all__ = ["AccessTotals", "Memory", "access_totals", "is_atomic", "memory_of"]
+__all__ = ["AccessTotals", "Memory", "access_totals", "in_l1", "is_atomic", "memory_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,6 +47,7 @@ class AccessTotals:
     dram_bytes: Floats = field(default_factory=_nothing)
     l2_efficiency: Floats = field(default_factory=_one)
     footprint_bytes: Floats = field(default_factory=_nothing)
+    dram_efficiency: Floats = field(default_factory=_one)
 
 
 def access_totals(
@@ -100,6 +101,12 @@ def _requests(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, A
     return requests * times, cycles * times, sectors * times, lines * times, wavefronts * times
 
 
+def in_l1(a: AccessPlan, device: Device) -> bool:
+    """Whether L1 keeps what the access loads."""
+    keeps = a.access.cached and (device.l1.caches_global_loads or a.access.buffer.read_only)
+    return a.kind == "load" and keeps
+
+
 def _granule(a: AccessPlan, device: Device) -> int:
     """Alignment that matters to the requests of an access."""
     if a.access.buffer.space == "global":
@@ -114,7 +121,7 @@ def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str,
     r = replace(r, outer=1.0) if once else r
     if space == "global":
         moved = coalesce(r, device.l2.sector_bytes, device.l1.line_bytes)
-        return moved.requests, r.totals(l1_cycles(r, device)), moved.sectors, moved.lines, _nothing()
+        return moved.requests, r.totals(l1_cycles(r, device, in_l1(a, device))), moved.sectors, moved.lines, _nothing()
     if space == "shared":
         wavefronts, cycles = shared_cycles(r, device)
         return r.totals(), r.totals(cycles), _nothing(), _nothing(), r.totals(wavefronts)
