@@ -443,7 +443,8 @@ def region(**given):
         ),
         0,
     )
-    return Region(**{**nothing, **given})
+    kind = "tiled" if "fragments" in given else "streamed" if "chains" in given else "plain"
+    return Region(**{**nothing, **given, "kind": kind})
 
 
 @pytest.mark.parametrize(

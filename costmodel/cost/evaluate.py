@@ -145,6 +145,7 @@ def _estimated(plan: Plan, device: Device, v: list[Any], f: list[Any], rows: int
 def _region(r: RegionPlan, f: list[Any]) -> Region:
     """A region's amounts in words."""
     return Region(
+        kind=r.kind,
         loops=r.loops,
         pointers=r.pointers,
         accumulators=f[r.accumulators] / WORD,
