@@ -95,6 +95,8 @@ class StatementPlan:
     """Handle: thread-level."""
     work: tuple[tuple[str, str, int], ...]
     """Kind, dtype name, handle of operations for one execution."""
+    trips: int
+    """Handle: how often a thread comes by in machine loops."""
     independent: int | None
     """Handle: accumulators that a thread updates in turn, so that one need not wait for the other; None if it updates none."""
 
@@ -166,7 +168,9 @@ def make_plan(kernel: Kernel) -> Plan:
         work = tuple((w.kind, w.dtype.name, sheet.add(w.amount)) for w in leaf.work)
         updated = updated_arrays(leaf)
         accumulators = sum((b.elements for b in kernel.buffers if b.name in updated), sympy.Integer(0))
-        statements.append(StatementPlan(site, sheet.add(count), work, sheet.add(accumulators) if updated else None))
+        statements.append(
+            StatementPlan(site, sheet.add(count), work, sheet.add(_trips(site.loops)), sheet.add(accumulators) if updated else None)
+        )
         for kind, group in (("load", leaf.loads), ("store", leaf.stores)):
             for access in group:
                 if access.buffer.space != "register":
