@@ -265,7 +265,7 @@ def test_registers_a_compiler_told():
         with pytest.raises(SizeError, match="registers"):
             estimate(GEMM, "V100", registers=bad, **SIZES)  # type: ignore[arg-type]
         with pytest.raises(SizeError, match="registers"):
-            Scorer(GEMM, "V100", registers=bad).score(SIZES)  # type: ignore[arg-type]
+            Scorer(GEMM, "V100", registers=bad).score(SIZES)
 
 
 # -- what cannot run

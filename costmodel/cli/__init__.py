@@ -22,6 +22,7 @@ from costmodel.cli.inputs import columns, settings, table_of, told
 from costmodel.cost import estimate, find_description, rank
 from costmodel.device import device_names, find_device
 from costmodel.errors import CostModelError, DataError
+from costmodel.measure import compiled_registers
 from costmodel.report import as_dict, breakdown, jsonable
 from costmodel.report.text import plain
 from costmodel.validate import Report
@@ -83,6 +84,7 @@ def estimate_command(
     device: DeviceOption,
     sets: Sets = None,
     registers: Annotated[int | None, typer.Option(help="Registers of a thread, if a compiler has told.")] = None,
+    ask_compiler: Annotated[bool, typer.Option("--ask-compiler", help="Compile it with nvcc for its registers.")] = False,
     as_json: Json = False,
 ) -> None:
     """Price one configuration and show where the time goes.
@@ -90,7 +92,12 @@ def estimate_command(
     Example: costmodel estimate vector_add --device H100 --set N=67108864 --set B=256
     """
     description = find_description(target)
-    cost = estimate(description, device, registers=registers, **settings(sets, description))
+    sizes = settings(sets, description)
+    spilled = 0.0
+    if ask_compiler:
+        told = compiled_registers(description, device, **sizes)
+        registers, spilled = told.registers, told.spilled_words
+    cost = estimate(description, device, registers=registers, spilled=spilled, **sizes)
     _print(as_dict(cost), breakdown(cost), as_json)
 
 

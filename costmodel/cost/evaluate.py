@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,12 @@ from costmodel.charges.latency import load_wait, pipeline_wait, tail_factor
 from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
-from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, estimate_registers, register_cap
+from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, Region, chosen_registers, demand, register_cap
 from costmodel.cost.ablation import ideal_access, uncached
+from costmodel.cost.given_registers import GivenRegisters
 from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_atomic, memory_of
 from costmodel.cost.plan import Plan
+from costmodel.cost.register_plan import RegionPlan
 from costmodel.counts import warp_requests
 from costmodel.device import Device, achievable_dram_bytes_per_s
 
@@ -47,7 +51,7 @@ class Charged:
     """SM cycles of each term, by the unit it runs on."""
     chain: Floats
     waits: Floats
-    """Cycles that one warp waits for what it loads."""
+    """Cycles that one warp waits for its start and for what it loads."""
     tail: Floats
     residency: Residency
     threads: Ints
@@ -65,7 +69,7 @@ def evaluate(
     device: Device,
     columns: Mapping[str, Any],
     rows: int,
-    registers: int | None,
+    registers: GivenRegisters | None,
     without: frozenset[str] = frozenset(),
 ) -> Charged:
     """Price all rows; they must be feasible (`cost.feasibility`).
@@ -111,16 +115,44 @@ def _product(v: list[Any], handles: tuple[int, int, int], rows: int) -> Ints:
     return _ints(v[handles[0]], rows) * _ints(v[handles[1]], rows) * _ints(v[handles[2]], rows)
 
 
-def _registers(plan: Plan, device: Device, v: list[Any], f: list[Any], rows: int, given: int | None) -> tuple[Ints, Floats]:
-    """Registers of a thread and the words that spill."""
-    if given is not None or plan.registers is not None:
-        return _ints(given if given is not None else v[plan.registers], rows), np.zeros(rows)  # type: ignore[index]
-    wanted = estimate_registers(
-        plan.rolled_loops, plan.rolled_accesses, f[plan.in_flight] / WORD, f[plan.accumulators] / WORD, f[plan.fragments] / WORD
-    )
+def _registers(
+    plan: Plan, device: Device, v: list[Any], f: list[Any], rows: int, given: GivenRegisters | None
+) -> tuple[Ints, Floats]:
+    """Registers of a thread and the words that spill: as given, as described, else estimated."""
+    if given is not None and not np.isnan(given.registers).any():
+        return given.registers.astype(np.int64), given.spilled
+    if plan.registers is not None:
+        used, spilled = _ints(v[plan.registers], rows), np.zeros(rows)
+    else:
+        used, spilled = _estimated(plan, device, v, f, rows)
+    if given is None:
+        return used, spilled
+    open_ = np.isnan(given.registers)
+    return np.where(open_, used, given.registers).astype(np.int64), np.where(open_, spilled, given.spilled)
+
+
+def _estimated(plan: Plan, device: Device, v: list[Any], f: list[Any], rows: int) -> tuple[Ints, Floats]:
+    asked = [demand(_region(r, f), device) for r in plan.live.regions]
     cap = register_cap(None if plan.max_threads is None else _ints(v[plan.max_threads], rows), device)
-    used = np.minimum(np.ceil(wanted), cap).astype(np.int64)
-    return _ints(used, rows), np.broadcast_to(np.maximum(wanted - cap, 0.0), (rows,))
+    used, spilled = chosen_registers(reduce(or_, asked), cap, device)
+    return np.broadcast_to(used, (rows,)), np.broadcast_to(spilled, (rows,))
+
+
+def _region(r: RegionPlan, f: list[Any]) -> Region:
+    """A region's amounts in words."""
+    return Region(
+        loops=r.loops,
+        pointers=r.pointers,
+        accumulators=f[r.accumulators] / WORD,
+        fragments=f[r.fragments] / WORD,
+        gathered=f[r.gathered] / WORD,
+        fetched=f[r.fetched] / WORD,
+        addresses=f[r.addresses],
+        staged=f[r.staged] / WORD,
+        copies=f[r.copies],
+        chains=f[r.chains],
+        updates=f[r.updates],
+    )
 
 
 def _charge(
@@ -192,7 +224,7 @@ def _charge(
         integers = zero
     pipe, rate = arithmetic_rate("integer", "i32", device)
     add(pipe, "integer", integers * lanes / rate, integers * lanes, "op", rate * sms * hz)
-    moved = spilled * f[plan.sweeps] * warps * 2.0
+    moved = spilled * f[plan.live.sweeps] * warps * 2.0
     spill_cycles = np.maximum(lanes / t.load_store, lanes * 4.0 / device.l1.bytes_per_cycle)
     add(
         "memory path" if device.l1.unified_with_shared else "l1", "spills", moved * spill_cycles, moved * lanes * 4.0, "B", np.inf
@@ -212,11 +244,13 @@ def _charge(
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
     waiting = _dependent(plan, device, f, executed)
     chain, waits = _chain(plan, device, f, units, warps, held, accesses, waiting, executed)
+    waits = waits + device.block_launch_cycles
     if "latency" in without:
-        chain = zero
+        chain, waits = zero, zero
     tail = tail_factor(blocks, held.blocks_per_sm, sms) if "tail" not in without else np.ones(rows)
-    even = overlap(list(units.values()), chain)
-    uneven = overlap([c if n in _DEVICE_WIDE else c * tail for n, c in units.items()], chain * tail)
+    together = np.maximum(np.minimum(held.blocks_per_sm, -(-blocks // sms)), 1)
+    even = overlap(list(units.values()), chain, waits, f_(blocks), together)
+    uneven = overlap([c if n in _DEVICE_WIDE else c * tail for n, c in units.items()], chain * tail, waits, f_(blocks), together)
     seconds = uneven.cycles / sms / hz + (device.launch_overhead_s if "launch" not in without else 0.0)
     return Charged(
         seconds=seconds,
@@ -285,22 +319,22 @@ def _chain(
     arithmetic = sum((c for n, c in units.items() if n not in _NOT_ARITHMETIC), np.zeros(warps.shape))
     path = sum((c for n, c in units.items() if n in ("memory path", "l1", "shared")), np.zeros(warps.shape))
     busy = arithmetic * device.throughput.schedulers + path + dependent
-    waits = np.zeros(warps.shape)
+    groups: dict[int, Floats] = {}
     for trip in plan.round_trips:
         trips, loaded = f[trip.trips], f[trip.bytes] / WORD
         if trip.guarded is not None:
             made = np.max(np.stack([executed[n] / (warps * f[copies]) for n, copies in trip.guarded]), axis=0)
             trips, loaded = np.minimum(made, trips), loaded * np.minimum(made / trips, 1.0)
         if trip.stages is not None:
-            waits = waits + pipeline_wait(trips, f[trip.stages], device.dram.latency_cycles, busy / warps)
-            continue
-        if trip.space == "shared":
-            latency: Any = device.shared.latency_cycles
+            wait = pipeline_wait(trips, f[trip.stages], device.dram.latency_cycles, busy / warps)
+        elif trip.space == "shared":
+            wait = load_wait(trips, loaded, device.shared.latency_cycles, IN_FLIGHT_WORDS)
         elif trip.behind_barrier:
-            latency = device.dram.latency_cycles
+            wait = load_wait(trips, loaded, device.dram.latency_cycles, IN_FLIGHT_WORDS)
         else:
-            latency = _load_latency(device, [accesses[n] for n in trip.loads])
-        waits = waits + load_wait(trips, loaded, latency, IN_FLIGHT_WORDS)
+            wait = load_wait(trips, loaded, _load_latency(device, [accesses[n] for n in trip.loads]), IN_FLIGHT_WORDS)
+        groups[trip.group] = np.maximum(groups.get(trip.group, 0.0), wait)
+    waits = sum(groups.values(), np.zeros(warps.shape))
     own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
     return result, waits

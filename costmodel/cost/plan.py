@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy
 
+from costmodel.cost.register_plan import RegisterPlan, register_plan, updated_arrays
 from costmodel.cost.sharing import Role, roles
 from costmodel.cost.sheet import Checks, Sheet, make_checks, three
 from costmodel.counts.footprint import Footprint, footprint
@@ -113,6 +114,8 @@ class RoundTrip:
     """Where all of them are guarded: positions of their statements, and handles of the copies of each in one trip."""
     loads: tuple[int, ...]
     """Positions among the plan's accesses."""
+    group: int
+    """Batches of other spaces with the same number are issued in the same trips: the longest wait covers the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +131,8 @@ class Plan:
     shared_bytes: int
     max_threads: int | None
     registers: int | None
-    accumulators: int
-    """Handle: bytes of register arrays that are read and written."""
-    fragments: int
-    """Handle: bytes of the other register arrays."""
-    in_flight: int
-    """Handle: bytes that one pass through the machine loops loads."""
-    rolled_loops: int
-    rolled_accesses: int
-    sweeps: int
-    """Handle: how often a thread walks over all its accumulators."""
+    live: RegisterPlan
+    """What registers hold, region by region."""
     trips: int
     """Handle: iterations of all rolled loops, for one thread."""
     barriers: int
@@ -166,7 +161,7 @@ def make_plan(kernel: Kernel) -> Plan:
         assert isinstance(leaf, Statement)
         count = executions(kernel, site)
         work = tuple((w.kind, w.dtype.name, sheet.add(w.amount)) for w in leaf.work)
-        updated = _updated(leaf)
+        updated = updated_arrays(leaf)
         accumulators = sum((b.elements for b in kernel.buffers if b.name in updated), sympy.Integer(0))
         statements.append(StatementPlan(site, sheet.add(count), work, sheet.add(accumulators) if updated else None))
         for kind, group in (("load", leaf.loads), ("store", leaf.stores)):
@@ -175,7 +170,6 @@ def make_plan(kernel: Kernel) -> Plan:
                     role = parts.get(id(access)) if kind == "load" else None
                     accesses.append(_access(kernel, site, access, kind, count, role, sheet, waves))
     rolled = _rolled(kernel)
-    acc, fragments, sweeps = _register_arrays(kernel)
     block, grid = kernel.block_shape(), kernel.grid_shape()
     return Plan(
         kernel=kernel,
@@ -186,12 +180,7 @@ def make_plan(kernel: Kernel) -> Plan:
         shared_bytes=sheet.add(sum((b.size_bytes for b in kernel.buffers if b.space == "shared"), sympy.Integer(0))),
         max_threads=None if kernel.max_threads is None else sheet.add(kernel.max_threads),
         registers=None if kernel.registers is None else sheet.add(kernel.registers),
-        accumulators=sheet.add(acc),
-        fragments=sheet.add(fragments),
-        in_flight=sheet.add(_bytes_in_flight(kernel)),
-        rolled_loops=len(rolled),
-        rolled_accesses=sum(1 for a in accesses if a.access.buffer.space == "global" and any(o in rolled for o in a.site.loops)),
-        sweeps=sheet.add(sweeps),
+        live=register_plan(kernel, sheet, _sweeps(kernel)),
         trips=sheet.add(sum((_trips(_outer_loops(kernel, loop)) for loop in rolled), sympy.Integer(0))),
         barriers=sheet.add(sum((_iterations(s) for s in kernel.sites if isinstance(s.leaf, Barrier)), sympy.Integer(0))),
         checks=make_checks(kernel),
@@ -325,39 +314,15 @@ def _iterations(site: Site) -> sympy.Expr:
     return sympy.Mul(*(_mean_extent(loop, site.loops) for loop in site.serial()))
 
 
-def _bytes(kernel: Kernel, names: set[str]) -> sympy.Expr:
-    return sum((b.elements * b.dtype.itemsize for b in kernel.buffers if b.name in names), sympy.Integer(0))
-
-
-def _updated(statement: Statement) -> set[str]:
-    """Register arrays that a statement reads and writes."""
-    return {a.buffer.name for a in statement.loads if a.buffer.space == "register"} & {a.buffer.name for a in statement.stores}
-
-
-def _register_arrays(kernel: Kernel) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
-    """Bytes of accumulators, bytes of fragments, and sweeps over the accumulators by one thread."""
-    updated: set[str] = set()
+def _sweeps(kernel: Kernel) -> sympy.Expr:
+    """How often one thread walks over all its accumulators."""
     sweeps = sympy.Integer(0)
     for site in kernel.statements():
         assert isinstance(site.leaf, Statement)
-        both = _updated(site.leaf)
-        if both:
-            updated |= both
-            elements = sum((b.elements for b in kernel.buffers if b.name in both), sympy.Integer(0))
-            sweeps += _iterations(site) / elements
-    registers = {b.name for b in kernel.buffers if b.space == "register"}
-    return _bytes(kernel, updated), _bytes(kernel, registers - updated), sweeps
-
-
-def _bytes_in_flight(kernel: Kernel) -> sympy.Expr:
-    """Bytes that one machine iteration around a load brings in, summed over loads of memory."""
-    total = sympy.Integer(0)
-    for site in kernel.statements():
-        assert isinstance(site.leaf, Statement)
-        for access in site.leaf.loads:
-            if access.buffer.space in ("global", "shared") and not site.leaf.asynchronous:
-                total += sympy.Mul(*(loop.unroll for loop in site.serial())) * access.bytes
-    return total
+        updated = updated_arrays(site.leaf)
+        if updated:
+            sweeps += _iterations(site) / sum((b.elements for b in kernel.buffers if b.name in updated), sympy.Integer(0))
+    return sweeps
 
 
 def _round_trips(kernel: Kernel, sheet: Sheet, accesses: list[AccessPlan]) -> tuple[RoundTrip, ...]:
@@ -385,6 +350,7 @@ def _round_trips(kernel: Kernel, sheet: Sheet, accesses: list[AccessPlan]) -> tu
             )
             batch.sites[position] = site
             batch.loads.append(place[id(access)])
+    groups = {key: n for n, key in enumerate(dict.fromkeys((rolled, stages, phase) for rolled, _, stages, phase in found))}
     return tuple(
         RoundTrip(
             space,
@@ -396,8 +362,9 @@ def _round_trips(kernel: Kernel, sheet: Sheet, accesses: list[AccessPlan]) -> tu
             if all(s.guards for s in batch.sites.values())
             else None,
             tuple(batch.loads),
+            groups[rolled, stages, phase],
         )
-        for (_, space, stages, _), batch in found.items()
+        for (rolled, space, stages, phase), batch in found.items()
     )
 
 
