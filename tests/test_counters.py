@@ -171,6 +171,8 @@ def compare(data_dir: Path, name: str) -> pd.DataFrame:
         scores = Scorer(m.description, device).score({a: measured[c].to_numpy() for a, c in m.columns.items()})
         assert scores.feasible.all(), f"{gpu}: {set(scores.reason)}"
         for column, counter in m.counters_for(device).items():
+            if column in m.units:
+                continue  # bytes from memory: see test_caches.py
             ratio = measured[column].to_numpy(np.float64) / scores.counters[counter]
             parts.append(pd.DataFrame({"gpu": gpu, "column": column, "block_x": measured["block_x"].to_numpy(), "ratio": ratio}))
     found = pd.concat(parts, ignore_index=True).dropna()  # no requests on Maxwell, and none of the largest totals

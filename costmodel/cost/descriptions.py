@@ -4,7 +4,7 @@ The package's own descriptions lie in `validation/kernels/` of a checkout and in
 `costmodel/_descriptions/` of a wheel. Such a module may say `SPACE` (a default search space) and
 `DATASETS`: for the name under which a data set lists its kernel, which description it is, which column
 or constant is which argument, and which column is which counter of `cost.counters`: on every GPU
-(`counters`), and further ones that mean this only on some (`counters_by_architecture`).
+(`counters`), and further ones that mean this only on some (`counters_by_architecture`), each in `units` of ours.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class DatasetMapping:
     names: tuple[str, ...] = field(default=())
     counters_by_architecture: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Architecture to further columns that mean a counter of ours there only."""
+    units: Mapping[str, float] = field(default_factory=dict)
+    """Column to how much of our counter is one of it (a transaction of 32 bytes); 1 where it is left out."""
 
     def counters_for(self, device: Device) -> dict[str, str]:
         """Column to counter name on this device."""
@@ -155,5 +157,6 @@ def _datasets() -> dict[str, DatasetMapping]:
                 entry.get("counters", {}),
                 entry.get("where", ""),
                 counters_by_architecture=entry.get("counters_by_architecture", {}),
+                units=entry.get("units", {}),
             )
     return found

@@ -21,8 +21,9 @@ from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
 from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, Region, chosen_registers, demand, register_cap
 from costmodel.cost.ablation import ideal_access, uncached
+from costmodel.cost.caching import fill_caches
 from costmodel.cost.given_registers import GivenRegisters
-from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_atomic, memory_of
+from costmodel.cost.memory import AccessTotals, access_totals, is_atomic, memory_of
 from costmodel.cost.plan import Plan
 from costmodel.cost.register_plan import RegionPlan
 from costmodel.counts import warp_requests

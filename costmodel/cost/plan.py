@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import sympy
 
+from costmodel.cost.footprints import FootprintPlan, StepPlan, footprint_plan
 from costmodel.cost.register_plan import RegisterPlan, register_plan, updated_arrays
-from costmodel.cost.sharing import Role, roles
+from costmodel.cost.sharing import Part, Role, roles
 from costmodel.cost.sheet import Checks, Sheet, make_checks, three
-from costmodel.counts.footprint import Footprint, footprint
+from costmodel.counts.footprint import footprint
 from costmodel.counts.nests import executions
 from costmodel.ir import Access, Barrier, Kernel, Loop, Site, Statement, loose_ends
 from costmodel.ir.checks import describe
@@ -22,7 +23,6 @@ from costmodel.symbols import CeilDiv, FloorDiv, Maximum, Minimum, Mod, Program,
 __all__ = [
     "WAVE",
     "AccessPlan",
-    "FootprintPlan",
     "Plan",
     "RoundTrip",
     "ScopePlan",
@@ -32,15 +32,6 @@ __all__ = [
 
 WAVE = ("wave_x", "wave_y", "wave_z")
 """Columns that give the blocks of one wave along x, y, z."""
-
-
-@dataclass(frozen=True, slots=True)
-class FootprintPlan:
-    """Handles of a footprint: elements, and strides and extents along the last dimension."""
-
-    elements: int
-    strides: tuple[int, ...]
-    extents: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +59,21 @@ class AccessPlan:
     """Of global accesses: the whole block first, then each serial loop inwards."""
     wave: tuple[FootprintPlan, ...]
     """Of global accesses: what one wave touches in one pass through each scope."""
-    step: FootprintPlan | None
-    """Of a wave in one machine iteration: its strides and extents cover all dimensions."""
+    singly: FootprintPlan | None
+    """What the loads of a family touch in one pass of all serial loops, were nothing of it shared between them."""
+    members: int
+    """Loads of the family."""
+    span: FootprintPlan | None
+    """Of global accesses: what blocks touch, in the sheet `spans`."""
+    step: StepPlan | None
+    """Of a wave in one machine iteration."""
     whole: FootprintPlan | None
+    array: int
+    """Handle: bytes of the whole array."""
     tile: Program | None
     """Where blocks are swizzled: the offset of a block's part from block indices `block_x`, `block_y`, `block_z`."""
+    filled: tuple[int, int] | None
+    """Handles: executions that guards on block indices let pass, and all; None where there are no such guards."""
     per_address: int
     """Handle: requests that share one computed address: unrolled steps along the last dimension are immediate offsets."""
     staged: bool
@@ -126,6 +127,8 @@ class Plan:
     sheet: Sheet
     waves: Sheet
     """Formulas that also need the wave's shape."""
+    spans: Sheet
+    """What blocks touch, for any box of them given as the wave's shape."""
     block: tuple[int, int, int]
     grid: tuple[int, int, int]
     shared_bytes: int
@@ -153,7 +156,7 @@ def make_plan(kernel: Kernel) -> Plan:
     Raises:
         UnsupportedError: a guard or extent that cannot be counted.
     """
-    sheet, waves, parts = Sheet(), Sheet(), roles(kernel)
+    sheet, waves, spans, parts = Sheet(), Sheet(), Sheet(), roles(kernel)
     accesses: list[AccessPlan] = []
     statements: list[StatementPlan] = []
     for site in kernel.statements():
@@ -168,13 +171,14 @@ def make_plan(kernel: Kernel) -> Plan:
             for access in group:
                 if access.buffer.space != "register":
                     role = parts.get(id(access)) if kind == "load" else None
-                    accesses.append(_access(kernel, site, access, kind, count, role, sheet, waves))
+                    accesses.append(_access(kernel, site, access, kind, count, role, (sheet, waves, spans)))
     rolled = _rolled(kernel)
     block, grid = kernel.block_shape(), kernel.grid_shape()
     return Plan(
         kernel=kernel,
         sheet=sheet,
         waves=waves,
+        spans=spans,
         block=three(sheet, block),
         grid=three(sheet, grid),
         shared_bytes=sheet.add(sum((b.size_bytes for b in kernel.buffers if b.space == "shared"), sympy.Integer(0))),
@@ -207,8 +211,15 @@ def _sizes_used(kernel: Kernel) -> frozenset[str]:
 
 
 def _access(
-    kernel: Kernel, site: Site, access: Access, kind: str, count: sympy.Expr, role: Role | None, sheet: Sheet, waves: Sheet
+    kernel: Kernel,
+    site: Site,
+    access: Access,
+    kind: str,
+    count: sympy.Expr,
+    role: Role | None,
+    sheets: tuple[Sheet, Sheet, Sheet],
 ) -> AccessPlan:
+    sheet, waves, spans = sheets
     assert isinstance(site.leaf, Statement)
     staged = kind == "load" and access.buffer.space == "global" and any(a.buffer.space == "shared" for a in site.leaf.stores)
     bare = AccessPlan(
@@ -219,9 +230,14 @@ def _access(
         requested=sheet.add(count * access.bytes),
         scopes=(),
         wave=(),
+        singly=None,
+        members=len(role.members) if role else 1,
+        span=None,
         step=None,
         whole=None,
+        array=sheet.add(access.buffer.size_bytes),
         tile=None,
+        filled=None,
         per_address=sheet.add(_requests_per_address(site, access)),
         staged=staged,
         follows=role.follows if role else None,
@@ -231,8 +247,9 @@ def _access(
     if access.buffer.space != "global" or bare.follows is not None:
         return bare
 
-    def touched(over: tuple[Loop, ...]) -> Footprint:
-        return role.footprint(kernel, (site, access), over) if role else footprint(kernel, site, access, over)
+    def touched(over: tuple[Loop, ...], into: Sheet) -> FootprintPlan:
+        parts = role.union(kernel, site, over) if role else (Part(1, access, footprint(kernel, site, access, over)),)
+        return footprint_plan(parts, site, over, into)
 
     serial = site.serial()
     threads = tuple(loop for loop in site.loops if loop.kind == "thread")
@@ -241,24 +258,38 @@ def _access(
     scopes, passes_of_wave = [], []
     for depth in range(len(serial) + 1):
         passes = sympy.Mul(*(_mean_extent(loop, site.loops) for loop in serial[:depth]))
-        plan = _footprint_plan(touched((*threads, *serial[depth:])), sheet)
+        plan = touched((*threads, *serial[depth:]), sheet)
         scopes.append(ScopePlan(plan, sheet.add(passes), tuple(loop.index.name for loop in serial[:depth])))
-        passes_of_wave.append(_footprint_plan(touched((*blocks, *threads, *serial[depth:])), waves))
+        passes_of_wave.append(touched((*blocks, *threads, *serial[depth:]), waves))
     at_once = tuple(loop for loop in truncated if loop.kind != "serial" or loop.unroll == loop.extent)
     together = footprint(kernel, site, access, at_once)
-    step = FootprintPlan(
-        waves.add(together.elements),
-        tuple(waves.add(e) for e in together.steps[::2]),
-        tuple(waves.add(e) for e in together.steps[1::2]),
-    )
+    step = StepPlan(tuple(waves.add(e) for e in together.steps[::2]), tuple(waves.add(e) for e in together.steps[1::2]))
     return replace(
         bare,
         scopes=tuple(scopes),
         wave=tuple(passes_of_wave),
+        singly=footprint_plan(role.singly(kernel, site, threads), site, threads, sheet) if role else None,
+        span=touched((*blocks, *threads, *serial), spans),
         step=step,
-        whole=_footprint_plan(touched(site.loops), sheet),
+        whole=touched(site.loops, sheet),
         tile=_tile(site, access),
+        filled=_filled(kernel, site, sheet),
     )
+
+
+def _filled(kernel: Kernel, site: Site, sheet: Sheet) -> tuple[int, int] | None:
+    """What blocks at the edge of the grid leave out."""
+    blocks = {loop.index for loop in site.loops if loop.kind == "block"}
+    edges = [
+        replace(g, conditions=tuple(c for c in g.conditions if (c[1].free_symbols | c[2].free_symbols) & blocks))
+        for g in site.guards
+        if g.fraction is None
+    ]
+    edges = [g for g in edges if g.conditions]
+    if not edges:
+        return None
+    every = executions(kernel, replace(site, guards=()))
+    return sheet.add(executions(kernel, replace(site, guards=tuple(edges)))), sheet.add(every)
 
 
 def _tile(site: Site, access: Access) -> Program | None:
@@ -275,10 +306,6 @@ def _requests_per_address(site: Site, access: Access) -> sympy.Expr:
     """Steps of unrolled loops that move only along the last dimension, whose stride the compiler knows."""
     last, others = access.index[-1].free_symbols, set().union(*(e.free_symbols for e in access.index[:-1]))
     return sympy.Mul(*(loop.unroll for loop in site.serial() if loop.index in last and loop.index not in others))
-
-
-def _footprint_plan(f: Footprint, sheet: Sheet) -> FootprintPlan:
-    return FootprintPlan(sheet.add(f.elements), tuple(sheet.add(e) for e in f.row[::2]), tuple(sheet.add(e) for e in f.row[1::2]))
 
 
 def _rolled(kernel: Kernel) -> list[Loop]:

@@ -162,7 +162,7 @@ def compare(case: Case, others: Sequence[Others] = (), *, thorough: bool = False
         device=found.name,
         metrics=metrics(scores.seconds[ran], times, group=scores.same[ran]),
         configs_per_s=len(rows) / seconds,
-        counters=counter_errors(mapping.counters_for(found), rows[ran], scores, ran),
+        counters=counter_errors(mapping.counters_for(found), mapping.units, rows[ran], scores, ran),
         baselines=beside,
         failed=len(case.failed),
         failed_foreseen=int((failed_reasons != "").sum()),
