@@ -76,7 +76,7 @@ def fill_caches(
     everything = _united(used, f)
     shared = _united([t for t in loads if t.plan.repeats is None], f)
     share = l1_share_bytes(held.blocks_per_sm, shared_allocation(shared_bytes, device), device)
-    prints = _from_l2(device, sheet, share, blocks, asked, loads)
+    prints = _from_l2(device, sheet, share, held.blocks_per_sm, blocks, asked, loads)
     concurrent = np.minimum(blocks.astype(np.float64), np.maximum(held.blocks_per_sm.astype(np.float64), 1.0) * device.sm_count)
     grid = tuple(np.broadcast_to(np.asarray(v[h], np.int64), blocks.shape) for h in plan.grid)
     total = sum(everything.values(), _nothing())
@@ -91,7 +91,7 @@ def _itemsize(t: AccessTotals) -> int:
 
 
 def _from_l2(
-    device: Device, sheet: Values, share: Floats, blocks: Ints, asked: Mapping[int, Floats], loads: list[AccessTotals]
+    device: Device, sheet: Values, share: Floats, resident: Ints, blocks: Ints, asked: Mapping[int, Floats], loads: list[AccessTotals]
 ) -> dict[int, list[Floats]]:
     """Fill in what L1 fetches; the result is what one block touches in one pass of each scope of a load, in sectors."""
     f, sector, line = sheet.floats, device.l2.sector_bytes, device.l1.line_bytes
@@ -122,7 +122,8 @@ def _from_l2(
                 key = (*scopes[depth].loops, "") if last else scopes[depth].loops
                 if key not in lost:
                     trips = once.members[key] if last else f[scopes[depth + 1].passes] / f[scopes[depth].passes]
-                    lost[key] = lost_by_use(once.sums[key] / line, again.sums[key] / line, trips, share / line)
+                    room = share / line * (resident if scopes[depth].straight else 1)
+                    lost[key] = lost_by_use(once.sums[key] / line, again.sums[key] / line, trips, room)
                 fetched = reused(fetched, prints[id(t)][depth] * f[scopes[depth].passes] * full, lost[key])
             fetched = np.maximum(fetched, np.minimum(asked[id(t.plan.access)] * sector, t.footprint_bytes))
         t.l2_bytes = fetched

@@ -53,7 +53,7 @@ def counters(charged: Charged, device: Device) -> dict[str, Floats]:
         "global_store_requests": total("global", "store", "requests"),
         "global_load_lines": total("global", "load", "lines"),
         "global_store_lines": total("global", "store", "lines"),
-        "l2_read_sectors": total("global", "load", "l2_bytes") / sector,
+        "l2_read_sectors": (total("global", "load", "l2_bytes") + charged.code_bytes) / sector,
         "l2_write_sectors": total("global", "store", "l2_bytes") / sector,
         "shared_load_requests": total("shared", "load", "requests"),
         "shared_store_requests": total("shared", "store", "requests"),

@@ -252,3 +252,5 @@ class Device:
     """From a free slot on an SM to the first instruction of the next block."""
     sources: Mapping[str, str] = field(hash=False, compare=False)
     """Citation of each figure, by its full path (`dram.bandwidth_bytes_per_s`)."""
+    instruction_cache_bytes: int | None = None
+    """Largest instruction cache of one SM; None where it is not known."""
