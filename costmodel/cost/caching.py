@@ -91,7 +91,13 @@ def _itemsize(t: AccessTotals) -> int:
 
 
 def _from_l2(
-    device: Device, sheet: Values, share: Floats, resident: Ints, blocks: Ints, asked: Mapping[int, Floats], loads: list[AccessTotals]
+    device: Device,
+    sheet: Values,
+    share: Floats,
+    resident: Ints,
+    blocks: Ints,
+    asked: Mapping[int, Floats],
+    loads: list[AccessTotals],
 ) -> dict[int, list[Floats]]:
     """Fill in what L1 fetches; the result is what one block touches in one pass of each scope of a load, in sectors."""
     f, sector, line = sheet.floats, device.l2.sector_bytes, device.l1.line_bytes
