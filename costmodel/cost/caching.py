@@ -91,7 +91,13 @@ def _itemsize(t: AccessTotals) -> int:
 
 
 def _from_l2(
-    device: Device, sheet: Values, share: Floats, resident: Ints, blocks: Ints, asked: Mapping[int, Floats], loads: list[AccessTotals]
+    device: Device,
+    sheet: Values,
+    share: Floats,
+    resident: Ints,
+    blocks: Ints,
+    asked: Mapping[int, Floats],
+    loads: list[AccessTotals],
 ) -> dict[int, list[Floats]]:
     """Fill in what L1 fetches; the result is what one block touches in one pass of each scope of a load, in sectors."""
     f, sector, line = sheet.floats, device.l2.sector_bytes, device.l1.line_bytes
@@ -164,7 +170,7 @@ def _from_memory(
     """Fill in what L2 fetches and writes back."""
     capacity, coarse = float(device.l2.effective_capacity_bytes), device.dram.sector_bytes
     coarser = max(coarse / device.l2.sector_bytes, 1.0)
-    wave = wave_shape(np.minimum(concurrent, grid[0]), grid)
+    wave = wave_shape(concurrent, grid)
     waves = [g.astype(np.float64) / w for g, w in zip(grid, wave, strict=True)]
     inner = _evaluated(plan.waves, columns, wave)
     rows = _spans(plan, columns, used, (grid[0], wave[1], wave[2]), coarse)
