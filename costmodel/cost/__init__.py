@@ -4,6 +4,7 @@ from costmodel.cost.counters import COUNTERS
 from costmodel.cost.descriptions import DatasetMapping, dataset_mapping, description_names, find_description, search_space
 from costmodel.cost.estimate import estimate
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
+from costmodel.cost.schedules import best_schedule
 from costmodel.cost.scorer import Scorer, Scores, rank
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Scorer",
     "Scores",
     "Term",
+    "best_schedule",
     "dataset_mapping",
     "description_names",
     "estimate",

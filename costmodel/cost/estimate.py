@@ -13,6 +13,7 @@ from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
 from costmodel.cost.memory import AccessTotals
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
 from costmodel.cost.scorer import checked_registers, launch_reasons, plan_for
+from costmodel.cost.warmth import Warm, checked_warm
 from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
 from costmodel.ir import Description, Kernel
@@ -20,13 +21,16 @@ from costmodel.ir import Description, Kernel
 __all__ = ["estimate"]
 
 
-def estimate(kernel: Description | Kernel, device: Device | str, *, registers: int | None = None, **sizes: Any) -> Cost:
+def estimate(
+    kernel: Description | Kernel, device: Device | str, *, registers: int | None = None, warm: Warm | None = None, **sizes: Any
+) -> Cost:
     """Predict the time of one launch.
 
     Args:
         kernel: a description or a traced kernel.
         device: a device, its name, or the path of a profile.
         registers: of a thread, if a compiler has told; estimated otherwise.
+        warm: buffers that are in L2 already, as far as they fit (see `cost.warmth`); none if left out.
         sizes: every argument of the description.
 
     Returns:
@@ -50,7 +54,7 @@ def estimate(kernel: Description | Kernel, device: Device | str, *, registers: i
     why = reasons(plan, found, values, 1)[0]
     if why:
         raise SizeError(f"{kernel.name} cannot run on {found.name}: {why} ({_text(values | statics)})")
-    charged = evaluate(plan, found, values, 1, registers)
+    charged = evaluate(plan, found, values, 1, registers, checked_warm(warm, traced))
     why = launch_reasons(charged, found)[0]
     if why:
         raise SizeError(f"{kernel.name} cannot run on {found.name}: {why} ({_text(values | statics)})")

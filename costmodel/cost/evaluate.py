@@ -20,6 +20,7 @@ from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithme
 from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, estimate_registers, register_cap
 from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_atomic, memory_of
 from costmodel.cost.plan import Plan
+from costmodel.cost.warmth import Warm, keep_warm
 from costmodel.counts import warp_requests
 from costmodel.device import Device, achievable_dram_bytes_per_s
 
@@ -57,7 +58,10 @@ class Charged:
     matrix_missing: list[str] = field(default_factory=list)
 
 
-def evaluate(plan: Plan, device: Device, columns: Mapping[str, Any], rows: int, registers: int | None) -> Charged:
+_COLD: Warm = {}
+
+
+def evaluate(plan: Plan, device: Device, columns: Mapping[str, Any], rows: int, registers: int | None, warm: Warm = _COLD) -> Charged:
     """Price all rows; they must be feasible (`cost.feasibility`)."""
     v = plan.sheet.values(columns)
     f = plan.sheet.floats(v, columns)
@@ -69,6 +73,7 @@ def evaluate(plan: Plan, device: Device, columns: Mapping[str, Any], rows: int, 
     memory = None if any(np.ndim(c) for c in columns.values()) else memory_of(device)
     accesses = [access_totals(plan, a, device, columns, f, rows, memory) for a in plan.accesses]
     fill_caches(plan, device, columns, v, f, held, shared_bytes, blocks, accesses)
+    keep_warm(accesses, warm, device)
     return _charge(plan, device, columns, f, threads, blocks, shared_bytes, used, spilled, held, warps, accesses, rows)
 
 

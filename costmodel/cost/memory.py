@@ -14,7 +14,7 @@ from costmodel.charges.caches import Scope, dram_bytes, fits, l1_share_bytes, l2
 from costmodel.charges.channels import channel_efficiency
 from costmodel.charges.coalescing import coalesce, distinct_granules
 from costmodel.charges.occupancy import Residency, shared_allocation
-from costmodel.charges.pipes import l1_cycles, shared_cycles
+from costmodel.charges.pipes import copy_cycles, l1_cycles, shared_cycles
 from costmodel.cost.plan import WAVE, AccessPlan, FootprintPlan, Plan
 from costmodel.counts import warp_requests
 from costmodel.counts.lane_plan import LanePlan, lane_plan
@@ -22,7 +22,7 @@ from costmodel.device import Device
 from costmodel.ir import Statement
 from costmodel.symbols import Program
 
-__all__ = ["AccessTotals", "Memory", "access_totals", "fill_caches", "is_atomic", "memory_of"]
+__all__ = ["AccessTotals", "Memory", "access_totals", "fill_caches", "is_asynchronous", "is_atomic", "memory_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -119,7 +119,7 @@ def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str,
     r = replace(r, outer=1.0) if once else r
     if space == "global":
         moved = coalesce(r, device.l2.sector_bytes, device.l1.line_bytes)
-        return moved.requests, r.totals(l1_cycles(r, device)), moved.sectors, moved.lines, _nothing()
+        return moved.requests, r.totals(copy_cycles(r, device) if is_asynchronous(a) else l1_cycles(r, device)), moved.sectors, moved.lines, _nothing()
     if space == "shared":
         wavefronts, cycles = shared_cycles(r, device)
         return r.totals(), r.totals(cycles), _nothing(), _nothing(), r.totals(wavefronts)
@@ -247,6 +247,11 @@ def _asked(accesses: list[AccessTotals]) -> dict[int, Floats]:
 def is_atomic(a: AccessPlan) -> bool:
     """Whether the access belongs to an atomic read-modify-write."""
     return isinstance(a.site.leaf, Statement) and a.site.leaf.atomic
+
+
+def is_asynchronous(a: AccessPlan) -> bool:
+    """Whether the access belongs to an asynchronous copy."""
+    return isinstance(a.site.leaf, Statement) and a.site.leaf.asynchronous
 
 
 def _by_buffer(accesses: list[AccessTotals], whole: Mapping[int, Floats]) -> Floats:

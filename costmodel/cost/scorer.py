@@ -18,12 +18,13 @@ from costmodel.cost.counters import counters
 from costmodel.cost.evaluate import Charged, evaluate
 from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
 from costmodel.cost.plan import Plan, make_plan
+from costmodel.cost.warmth import Warm, checked_warm
 from costmodel.counts import TooManyCasesError
 from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
 from costmodel.ir import Description, Kernel
 
-__all__ = ["Scorer", "Scores", "plan_for", "rank"]
+__all__ = ["Scorer", "Scores", "as_frame", "plan_for", "rank"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -104,10 +105,18 @@ class Scorer:
         '4096 threads per block, at most 1024'
     """
 
-    def __init__(self, kernel: Description | Kernel, device: Device | str, *, registers: int | None = None) -> None:
+    def __init__(
+        self, kernel: Description | Kernel, device: Device | str, *, registers: int | None = None, warm: Warm | None = None
+    ) -> None:
         self.kernel = kernel
         self.device = find_device(device) if not isinstance(device, Device) else device
         self.registers = checked_registers(registers, kernel.name, self.device)
+        self.warm = warm
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Columns that a table needs, those with a default among them."""
+        return _arguments(self.kernel)
 
     def score(self, table: pd.DataFrame | Mapping[str, Any]) -> Scores:
         """Price every row of a table.
@@ -120,7 +129,7 @@ class Scorer:
             SizeError: an argument has no column, or a value is not a whole number in range.
             DescriptionError: tracing fails.
         """
-        frame = _frame(table)
+        frame = as_frame(table)
         rows = len(frame)
         columns = {n: _column(frame, n, self.kernel) for n in _arguments(self.kernel)}
         result = _empty(frame)
@@ -144,7 +153,7 @@ class Scorer:
             return
         kept = {n: c[good] if np.ndim(c) else c for n, c in taken.items()}
         try:
-            charged = evaluate(plan, self.device, kept, good.size, self.registers)
+            charged = evaluate(plan, self.device, kept, good.size, self.registers, checked_warm(self.warm, plan.kernel))
         except TooManyCasesError:
             if which.size == 1:
                 raise
@@ -212,7 +221,8 @@ def rank(
     return best
 
 
-def _frame(table: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
+def as_frame(table: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
+    """The table, single values repeated."""
     if isinstance(table, pd.DataFrame):
         return table
     if not isinstance(table, Mapping):
