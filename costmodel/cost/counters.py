@@ -13,6 +13,8 @@ __all__ = ["COUNTERS", "counters"]
 
 Floats = npt.NDArray[np.float64]
 
+COUNTED_DRAM_SECTOR = 32
+"""Bytes that the DRAM counters of nvprof and Nsight Compute count as one."""
 COUNTERS = (
     "global_load_requests",
     "global_store_requests",
@@ -26,7 +28,10 @@ COUNTERS = (
     "shared_store_wavefronts",
     "dram_read_bytes",
     "dram_write_bytes",
+    "dram_read_sectors",
+    "dram_write_sectors",
     "occupancy",
+    "occupancy_percent",
     "registers",
     "shared_bytes",
 )
@@ -40,6 +45,7 @@ def counters(charged: Charged, device: Device) -> dict[str, Floats]:
         return sum((_value(a, field) for a in chosen), np.zeros(charged.seconds.shape))
 
     sector = device.l2.sector_bytes
+    occupancy = charged.residency.warps_per_sm / device.limits.warps_per_sm
     return {
         "global_load_requests": total("global", "load", "requests"),
         "global_store_requests": total("global", "store", "requests"),
@@ -53,7 +59,10 @@ def counters(charged: Charged, device: Device) -> dict[str, Floats]:
         "shared_store_wavefronts": total("shared", "store", "wavefronts"),
         "dram_read_bytes": total("global", "load", "dram_bytes"),
         "dram_write_bytes": total("global", "store", "dram_bytes"),
-        "occupancy": charged.residency.warps_per_sm / device.limits.warps_per_sm,
+        "dram_read_sectors": total("global", "load", "dram_bytes") / COUNTED_DRAM_SECTOR,
+        "dram_write_sectors": total("global", "store", "dram_bytes") / COUNTED_DRAM_SECTOR,
+        "occupancy": occupancy,
+        "occupancy_percent": 100.0 * occupancy,
         "registers": charged.registers.astype(np.float64),
         "shared_bytes": charged.shared_bytes.astype(np.float64),
     }

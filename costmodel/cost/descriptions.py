@@ -32,7 +32,7 @@ class DatasetMapping:
 
     description: Description
     columns: Mapping[str, str | int]
-    """Argument to column name or constant; arguments left out have a column of their own name."""
+    """Argument to column name, constant, or `=` and a pandas expression over the columns; those left out have a column of their name."""
     counters: Mapping[str, str]
     """Column to counter name, where it means the same on every GPU."""
     where: str = ""

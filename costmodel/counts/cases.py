@@ -1,8 +1,9 @@
 """Enumeration of the loops that cannot be folded: one case for each combination of their values.
 
-A case fixes the pinned loops. Along a `long` loop (a block loop that its guards move through evenly)
-the cases are: the stretch in which every lane passes all of them, as one case with a count; each value
-in which some lane may pass; nothing beyond.
+A case fixes the pinned loops. Along a `long` loop (one that its guards move through evenly) the cases
+are: the stretch in which every lane passes all of them, as one case with a count; each value in which
+some lane may pass; nothing beyond. Long block loops come first, for all values of the long serial ones
+together; where a guard holds for all of those, it does not divide them again.
 """
 
 from __future__ import annotations
@@ -68,14 +69,52 @@ class Cases:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """What a guard compares with zero, with one loop at 0, as a range over lanes and long serial loops."""
+
+    form: Program
+    """Loops of `moving` at 0, and lanes too where it is affine in them."""
+    over_lanes: bool
+    """Whether it must be evaluated for each lane."""
+    lanes: tuple[tuple[int, Program], ...]
+    """Axis and coefficient of each lane coordinate."""
+    moving: tuple[tuple[Program, Program], ...]
+    """Coefficient and extent of each long serial loop."""
+
+    @classmethod
+    def of(
+        cls, form: sympy.Expr, rename: Mapping[sympy.Symbol, sympy.Symbol], moving: Mapping[sympy.Symbol, sympy.Expr]
+    ) -> Rest:
+        """Compile a form; `moving` gives the extents of the long serial loops that may stand in it."""
+        steps = [(i, form.coeff(i), extent) for i, extent in moving.items() if form.has(i)]
+        form = expanded(form - sympy.Add(*(c * i for i, c, _ in steps)))
+        lanes = [(axis, i, form.coeff(i)) for axis, i in enumerate(_ordered(rename)) if form.has(i)]
+        still = expanded(form - sympy.Add(*(c * i for _, i, c in lanes)))
+        threads = set(rename)
+        affine = not any(e.free_symbols & threads for e in (still, *(c for _, _, c in lanes)))
+        return cls(
+            compile_program([(still if affine else form).xreplace(rename)]),
+            not affine,
+            tuple((axis, compile_program([c])) for axis, _, c in lanes) if affine else (),
+            tuple((compile_program([c]), compile_program([extent])) for _, c, extent in steps),
+        )
+
+
+def _ordered(rename: Mapping[sympy.Symbol, sympy.Symbol]) -> list[sympy.Symbol]:
+    """The thread loops' indices, x to z, as far as the block has them; a missing axis gives a symbol of its own."""
+    of = {renamed.name: i for i, renamed in rename.items()}
+    return [of.get(n, sympy.Dummy()) for n in ("thread_x", "thread_y", "thread_z")]
+
+
+@dataclass(frozen=True, slots=True)
 class Stretch:
-    """A block loop along which only the ends need enumerating."""
+    """A loop along which only the ends need enumerating."""
 
     name: str
     position: str
     """Among the folded loops."""
     extent: Program
-    guards: tuple[tuple[int, Program, Program], ...]
+    guards: tuple[tuple[int, Program, Rest], ...]
     """Of each guard it stands in: number, the loop's coefficient, and the guard with the loop at 0."""
 
 
@@ -95,7 +134,8 @@ class Expansion:
     def of(
         cls,
         where: str,
-        pinned: list[Loop],
+        loops: list[Loop],
+        pinned: set[sympy.Symbol],
         dependent: Mapping[sympy.Symbol, sympy.Expr],
         position: Mapping[sympy.Symbol, str],
         slack: list[sympy.Expr],
@@ -103,24 +143,20 @@ class Expansion:
         extents: Mapping[sympy.Symbol, sympy.Expr],
         rename: Mapping[sympy.Symbol, sympy.Symbol],
     ) -> Expansion:
-        """Compile the pieces; `long` gives each loop's coefficient in each guard it stands in."""
+        """Compile the pieces; `long` gives each loop's coefficient in each guard it stands in, block loops first."""
+        serial = {loop.index: extents[loop.index] for loop in loops if loop.index in long and loop.kind == "serial"}
 
-        def rest(j: int, i: sympy.Symbol, c: sympy.Expr) -> Program:
-            return compile_program([expanded(slack[j] - c * i).xreplace(rename)])
+        def stretch(i: sympy.Symbol, guards: Mapping[int, sympy.Expr]) -> Stretch:
+            moving = {} if i in serial else serial
+            rests = ((j, c, Rest.of(expanded(slack[j] - c * i), rename, moving)) for j, c in guards.items())
+            made = tuple((j, compile_program([c]), rest) for j, c, rest in rests)
+            return Stretch(str(i), position[i], compile_program([extents[i]]), made)
 
         return cls(
             where,
-            tuple((loop.index.name, compile_program([loop.extent])) for loop in pinned),
+            tuple((loop.index.name, compile_program([loop.extent])) for loop in loops if loop.index in pinned),
             tuple((position[i], compile_program([e])) for i, e in dependent.items()),
-            tuple(
-                Stretch(
-                    str(i),
-                    position[i],
-                    compile_program([extents[i]]),
-                    tuple((j, compile_program([c]), rest(j, i, c)) for j, c in guards.items()),
-                )
-                for i, guards in long.items()
-            ),
+            tuple(stretch(i, guards) for i, guards in long.items()),
             len(slack),
         )
 
@@ -181,14 +217,15 @@ def _check(expansion: Expansion, name: str, wanted: float) -> None:
 
 
 def _ends(expansion: Expansion, cases: Cases, columns: Mapping[str, Any], threads: Any, stretch: Stretch) -> Cases:
-    """Split a block loop into the stretch where all lanes pass its guards and the values where only some may."""
+    """Split a loop into the stretch where all lanes pass its guards and the values where only some may."""
     (extent,) = _value(stretch.extent, columns, cases)
     first, last = np.zeros_like(extent), extent
     possible_first, possible_last = first, last
     holds: dict[int, npt.NDArray[np.bool_]] = {}
     for guard, coefficient, rest in stretch.guards:
-        (c,) = _value(coefficient, columns, cases)
-        low, high = _lane_range(cases, columns, threads, rest)
+        done = cases.passed[guard]
+        c = np.where(done, 0, _value(coefficient, columns, cases)[0])
+        low, high = (np.where(done, -1, x) for x in _range(cases, columns, threads, rest))
         for value, full in ((high, True), (low, False)):
             start = np.where(c < 0, value // np.maximum(-c, 1) + 1, 0)
             stop = np.where(c > 0, -(value // np.maximum(c, 1)), extent)
@@ -209,10 +246,9 @@ def _ends(expansion: Expansion, cases: Cases, columns: Mapping[str, Any], thread
     outside = np.concatenate([before, after])
     _check(expansion, stretch.name, outside.size + inside.size)
     taken = cases.taken(np.concatenate([inside, outside]))
-    nowhere = np.zeros(outside.size, bool)
     passed = list(taken.passed)
     for guard, held in holds.items():
-        passed[guard] = np.concatenate([held[inside], nowhere])
+        passed[guard] = np.concatenate([held[inside], cases.passed[guard][outside]])
     return replace(
         taken,
         values={**taken.values, stretch.name: np.concatenate([first[inside], low_values, high_values])},
@@ -228,20 +264,32 @@ def _ragged(start: Ints, stop: Ints) -> tuple[Ints, Ints]:
     return source, start[source] + np.arange(source.size) - (np.cumsum(length) - length)[source]
 
 
-def _lane_range(cases: Cases, columns: Mapping[str, Any], threads: Any, rest: Program) -> tuple[Ints, Ints]:
-    """Smallest and largest value of a guard over the threads of a block, the loop at 0."""
+def _range(cases: Cases, columns: Mapping[str, Any], threads: Any, rest: Rest) -> tuple[Ints, Ints]:
+    """Smallest and largest value of a guard, its loop at 0, over the threads of a block and the long serial loops."""
+    if rest.over_lanes:
+        low, high = _range_over_threads(cases, columns, threads, rest.form)
+    else:
+        (low,) = (high,) = _value(rest.form, columns, cases)
+    for axis, coefficient in rest.lanes:
+        extent = threads[axis][cases.row] if np.ndim(threads[axis]) else threads[axis]
+        reach = _value(coefficient, columns, cases)[0] * (extent - 1)
+        low, high = low + np.minimum(reach, 0), high + np.maximum(reach, 0)
+    for coefficient, trips in rest.moving:
+        reach = _value(coefficient, columns, cases)[0] * (_value(trips, columns, cases)[0] - 1)
+        low, high = low + np.minimum(reach, 0), high + np.maximum(reach, 0)
+    return low, high
+
+
+def _range_over_threads(cases: Cases, columns: Mapping[str, Any], threads: Any, form: Program) -> tuple[Ints, Ints]:
+    """The same of a form that is not affine in the thread coordinates, by evaluating it for each."""
     env: dict[str, Any] = {n: v[cases.row][:, None] if np.ndim(v) else v for n, v in columns.items()}
     env |= {n: v[:, None] for n, v in cases.values.items()}
-    return _range_over_threads(cases, env, threads, rest)
-
-
-def _range_over_threads(cases: Cases, env: dict[str, Any], threads: Any, rest: Program) -> tuple[Ints, Ints]:
     dx, dy, dz = (d[cases.row][:, None] if np.ndim(d) else np.full((1, 1), d, np.int64) for d in threads)
     most = int(np.max(dx * dy * dz, initial=1))
     tid = np.arange(most)[None, :]
     inside = tid < dx * dy * dz
     outer = tid // dx
-    value = rest({**env, "thread_x": tid % dx, "thread_y": outer % dy, "thread_z": outer // dy})[0]
+    value = form({**env, "thread_x": tid % dx, "thread_y": outer % dy, "thread_z": outer // dy})[0]
     value = np.broadcast_to(np.asarray(value, np.int64), (cases.row.size, most))
     inside = np.broadcast_to(inside, value.shape)
     big = np.iinfo(np.int64).max

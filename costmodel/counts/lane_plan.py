@@ -128,7 +128,8 @@ def _build(key: _Key) -> LanePlan:
         shape += [affine.get(i, sympy.Integer(0)), loops[i].extent if own else sympy.Integer(1)]
     expansion = Expansion.of(
         label(kernel, site),
-        [loops[i] for i in loops if i in pinned],
+        list(loops.values()),
+        pinned,
         {i: loops[i].extent for i in folded if i in dependent},
         {i: str(n) for n, i in enumerate(folded)},
         slack,
@@ -183,7 +184,7 @@ def _conditions(
     pinned: set[sympy.Symbol],
     threads: set[sympy.Symbol],
 ) -> tuple[list[sympy.Expr], list[sympy.Expr], dict[sympy.Symbol, dict[int, sympy.Expr]]]:
-    """Below-zero forms, non-zero forms, and the block loops along which the ends are enough, with their coefficients."""
+    """Below-zero forms, non-zero forms, and the loops along which the ends are enough, with their coefficients."""
     slack: list[sympy.Expr] = []
     unequal: list[sympy.Expr] = []
     for condition in conditions:
@@ -193,14 +194,17 @@ def _conditions(
         else:
             slack += [expanded(e) for e in forms]
     long: dict[sympy.Symbol, dict[int, sympy.Expr]] = {}
-    for i in loops:
-        guards = {j: e.coeff(i) for j, e in enumerate(slack) if i in e.free_symbols}
-        even = all(
-            not expanded(slack[j] - c * i).has(i)
-            and not c.free_symbols & (loops.keys() | threads)
-            and not slack[j].free_symbols & long.keys()
-            for j, c in guards.items()
-        )
-        if loops[i].kind == "block" and guards and even and i not in pinned and not any(e.has(i) for e in unequal):
-            long[i] = guards
+    for kind in ("block", "serial"):
+        taken: set[sympy.Symbol] = set()
+        for i in (i for i in loops if loops[i].kind == kind and i not in pinned):
+            guards = {j: e.coeff(i) for j, e in enumerate(slack) if i in e.free_symbols}
+            even = all(
+                not expanded(slack[j] - c * i).has(i)
+                and not c.free_symbols & (loops.keys() | threads)
+                and not slack[j].free_symbols & taken
+                for j, c in guards.items()
+            )
+            if guards and even and not loops[i].extent.free_symbols & loops.keys() and not any(e.has(i) for e in unequal):
+                long[i] = guards
+                taken.add(i)
     return slack, unequal, long

@@ -140,6 +140,8 @@ def _arguments(measured: Measured, mapping: DatasetMapping, rows: pd.DataFrame) 
         source = mapping.columns.get(name, name)
         if not isinstance(source, str):
             found[name] = source
+        elif source.startswith("="):
+            found[name] = _computed(measured, rows, name, source[1:])
         elif source in rows.columns:
             found[name] = rows[source].to_numpy()
         elif name not in description.defaults:
@@ -148,6 +150,15 @@ def _arguments(measured: Measured, mapping: DatasetMapping, rows: pd.DataFrame) 
                 f"columns: {', '.join(map(str, rows.columns))}"
             )
     return found
+
+
+def _computed(measured: Measured, rows: pd.DataFrame, name: str, expression: str) -> npt.NDArray[Any]:
+    try:
+        values = rows.eval(expression)
+    except Exception as error:  # pandas raises whatever its parser met
+        raise DataError(f"{measured.file}: {measured.kernel}: argument {name!r} is {expression!r} of the columns: {error}") from None
+    numbers: npt.NDArray[Any] = np.broadcast_to(np.asarray(values), (len(rows),))
+    return numbers.astype(np.int64)
 
 
 def _priced(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any]) -> tuple[Scores, float]:
