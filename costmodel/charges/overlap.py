@@ -40,18 +40,24 @@ class Overlap:
     """Cycles that the chain adds to the throughput."""
 
 
-def overlap(units: Sequence[Floats], chain: Floats) -> Overlap:
+def overlap(units: Sequence[Floats], chain: Floats, background: Sequence[Floats | float] | None = None) -> Overlap:
     """Combine cycles on units with the latency chain.
 
     Args:
         units: cycles on each unit, arrays that broadcast.
         chain: cycles in which the warps' own chains run through.
+        background: of the cycles on each unit, those of asynchronous statements; none if left out.
 
     Returns:
         Shares that add up to the cycles.
     """
     stacked = np.stack(np.broadcast_arrays(*units))
-    throughput, powers = _norm(stacked, UNIT_EXPONENT)
+    beside = np.zeros_like(stacked) if background is None else np.stack(np.broadcast_arrays(*background, stacked[0])[:-1])
+    throughput, powers = _norm(stacked - beside, UNIT_EXPONENT)
+    engine = np.where(beside > 0.0, stacked, 0.0)
+    alone = engine.max(axis=0) > throughput
+    throughput = np.where(alone, engine.max(axis=0), throughput)
+    powers = np.where(alone, engine >= throughput, powers)
     cycles, _ = _norm(np.stack(np.broadcast_arrays(throughput, chain)), CHAIN_EXPONENT)
     total = np.maximum(powers.sum(axis=0), _TINY)
     return Overlap(cycles, tuple(throughput * p / total for p in powers), cycles - throughput)

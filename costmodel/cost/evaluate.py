@@ -18,7 +18,7 @@ from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
 from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, estimate_registers, register_cap
-from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_atomic, memory_of
+from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_asynchronous, is_atomic, memory_of
 from costmodel.cost.plan import Plan
 from costmodel.cost.warmth import Warm, keep_warm
 from costmodel.counts import warp_requests
@@ -124,9 +124,12 @@ def _charge(
     instructions, flops = zero, zero
     missing: list[str] = []
 
-    def add(unit: str, term: str, cycles: Any, amount: Any, measure: str, rate: float) -> None:
+    engines: dict[str, Floats | float] = {}
+
+    def add(unit: str, term: str, cycles: Any, amount: Any, measure: str, rate: float, beside: Any = 0.0) -> None:
         part = parts.setdefault(unit, {})
         part[term] = part[term] + cycles if term in part else zero + cycles
+        engines[unit] = engines.get(unit, 0.0) + beside * cycles
         amounts[term] = (amounts[term][0] + amount if term in amounts else zero + amount, measure, rate)
 
     for s in plan.statements:
@@ -140,7 +143,7 @@ def _charge(
             flops = flops + _flops(kind, dtype, f[handle], f[s.executions], operations)
             if kind == "mma":
                 slower = min((device.clock.matrix_boost_hz or hz) / hz, 1.0)
-                add(pipe, f"mma {dtype}", operations / rate / slower, operations, "FMA", rate * sms * hz * slower)
+                add(pipe, f"mma {dtype}", operations / rate / slower, operations, "FMA", rate * sms * hz * slower, s.asynchronous)
                 instructions = instructions + issued
                 continue
             packing = 2.0 if dtype in ("f16", "bf16") and t.fp16_fma > t.fp32_fma else 1.0
@@ -162,6 +165,7 @@ def _charge(
             a.requests if unit != "shared" else a.wavefronts,
             "request" if unit != "shared" else "wavefront",
             np.inf,
+            is_asynchronous(a.plan),
         )
         instructions = instructions + a.requests
         if unit == "l1" and a.plan.addressed:
@@ -178,17 +182,21 @@ def _charge(
     ports = device.l2.sm_bytes_per_cycle * np.minimum(blocks, sms)
     l2_rate = np.minimum(device.l2.bandwidth_bytes_per_cycle, ports)
     slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), moved * lanes * 4.0)
-    add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz)
+    add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz, _beside(accesses, "l2_bytes"))
     to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device), ports * hz)
-    add("dram", "dram", to_dram / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
+    add("dram", "dram", to_dram / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s, _beside(accesses, "dram_bytes"))
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
     waiting = _dependent(plan, device, f, columns, warps, threads, blocks)
     chain = _chain(plan, device, f, units, warps, held, accesses, waiting)
     tail = tail_factor(blocks, held.blocks_per_sm, sms)
-    even = overlap(list(units.values()), chain)
-    uneven = overlap([c if n in _DEVICE_WIDE else c * tail for n, c in units.items()], chain * tail)
+    idle = {n: np.asarray(1.0) if n in _DEVICE_WIDE else tail for n in units}
+    background = [engines[n] for n in units]
+    even = overlap(list(units.values()), chain, background)
+    uneven = overlap(
+        [c * idle[n] for n, c in units.items()], chain * tail, [e * i for e, i in zip(background, idle.values(), strict=True)]
+    )
     seconds = uneven.cycles / sms / hz + device.launch_overhead_s
     return Charged(
         seconds=seconds,
@@ -209,6 +217,13 @@ def _charge(
         flops=flops,
         matrix_missing=missing,
     )
+
+
+def _beside(accesses: list[AccessTotals], name: str) -> Floats:
+    """Share of these bytes that asynchronous copies move."""
+    total = sum((getattr(a, name) for a in accesses), np.zeros(1))
+    copied: Floats = sum((getattr(a, name) for a in accesses if is_asynchronous(a.plan)), np.zeros(1))
+    return copied / np.maximum(total, 1.0)
 
 
 def _flops(kind: str, dtype: str, amount: Floats, executions: Floats, operations: Floats) -> Floats | float:
@@ -258,7 +273,8 @@ def _chain(
     waits = np.zeros(warps.shape)
     for trip in plan.round_trips:
         if trip.stages is not None:
-            waits = waits + pipeline_wait(f[trip.trips], f[trip.stages], device.dram.latency_cycles, busy / warps)
+            arrival = device.shared.latency_cycles if trip.space == "shared" else _copy_latency(device, accesses)
+            waits = waits + pipeline_wait(f[trip.trips], f[trip.stages], arrival, busy / warps)
             continue
         if trip.space == "shared":
             latency: Any = device.shared.latency_cycles
@@ -294,6 +310,16 @@ def _dependent(
                 uncovered = np.maximum(t.alu_latency_cycles / f[s.independent] - lanes * t.schedulers / rate, 0.0)
                 total = total + f[handle] * issued * uncovered
     return total
+
+
+def _copy_latency(device: Device, accesses: list[AccessTotals]) -> Floats:
+    """Load-to-use of asynchronous copies: all of one step are waited for, so the buffer that comes from memory most counts."""
+    share = np.zeros(1)
+    for a in accesses:
+        if is_asynchronous(a.plan) and a.plan.kind == "load" and a.plan.access.buffer.space == "global":
+            share = np.maximum(share, np.minimum(a.dram_bytes / np.maximum(a.l2_bytes, 1.0), 1.0))
+    latency: Floats = device.l2.latency_cycles + share * (device.dram.latency_cycles - device.l2.latency_cycles)
+    return latency
 
 
 def _load_latency(device: Device, accesses: list[AccessTotals]) -> Floats | float:

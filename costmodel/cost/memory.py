@@ -122,7 +122,8 @@ def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str,
         return moved.requests, r.totals(copy_cycles(r, device) if is_asynchronous(a) else l1_cycles(r, device)), moved.sectors, moved.lines, _nothing()
     if space == "shared":
         wavefronts, cycles = shared_cycles(r, device)
-        return r.totals(), r.totals(cycles), _nothing(), _nothing(), r.totals(wavefronts)
+        filled = is_asynchronous(a) and a.kind == "store"  # arrives as a line of L1 does, off the load/store path
+        return r.totals(), r.totals(cycles) * (not filled), _nothing(), _nothing(), r.totals(wavefronts)
     serial = distinct_granules(r, a.access.buffer.dtype.itemsize).astype(np.float64)
     return r.totals(), r.totals(np.maximum(serial - 1.0, 0.0)), _nothing(), _nothing(), r.totals(serial)
 

@@ -95,6 +95,8 @@ class StatementPlan:
     """Kind, dtype name, handle of operations for one execution."""
     independent: int | None
     """Handle: accumulators that a thread updates in turn, so that one need not wait for the other; None if it updates none."""
+    asynchronous: bool
+    """Whether the warp goes on while a unit works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,8 @@ def make_plan(kernel: Kernel) -> Plan:
         work = tuple((w.kind, w.dtype.name, sheet.add(w.amount)) for w in leaf.work)
         updated = _updated(leaf)
         accumulators = sum((b.elements for b in kernel.buffers if b.name in updated), sympy.Integer(0))
-        statements.append(StatementPlan(site, sheet.add(count), work, sheet.add(accumulators) if updated else None))
+        independent = sheet.add(accumulators) if updated else None
+        statements.append(StatementPlan(site, sheet.add(count), work, independent, leaf.asynchronous))
         for kind, group in (("load", leaf.loads), ("store", leaf.stores)):
             for access in group:
                 if access.buffer.space != "register":

@@ -56,11 +56,13 @@ def gemm_wgmma(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False)
         with depth as (x, w), k.unrolled(BK // DEPTH, "kk") as kk:
             piece, row = kk * 2 + lane // 16, warp * 16 + lane % 16
             with k.unrolled(WM // 64, "i") as i:
-                k.load(x[at := wm * WM + i * 64 + row, swizzled(piece, at, pieces), 0].wide(VECTOR), name="X to the matrix unit")
+                at = wm * WM + i * 64 + row
+                k.do("operand X", loads=x[at, swizzled(piece, at, pieces), 0].wide(VECTOR), asynchronous=True)
                 with k.unrolled(WN // 32, "j") as j:
                     at = wn * WN + j * 32 + warp * 8 + lane % 8
-                    k.load(w[at, swizzled(kk * 2 + lane // 8 % 2, at, pieces), lane // 16 * 4].wide(4), name="W to the matrix unit")
-                k.do("multiply", loads=acc[i], stores=acc[i], work=k.mma(16, WN, DEPTH, bf16))
+                    own = w[at, swizzled(kk * 2 + lane // 8 % 2, at, pieces), lane // 16 * 4]
+                    k.do("operand W", loads=own.wide(4), asynchronous=True)
+                k.do("multiply", loads=acc[i], stores=acc[i], work=k.mma(16, WN, DEPTH, bf16), asynchronous=True)
 
 
 @contextmanager
