@@ -4,7 +4,7 @@
 uses of a buffer the other ones pass through L2: a buffer that comes back after n launches meets n of each that is always new,
 and at most as many of the others as take turns. What all of them take against the effective L2 gives the share of the
 buffer that is still there; reads of that share never reach memory, and neither do writes, for the next ones replace them.
-A buffer that the launch itself writes and reads back later (partial sums) is warm with n = 1.
+A buffer that the launch itself fills before it reads it (partial sums) is warm with n = 1.
 """
 
 from __future__ import annotations
@@ -65,8 +65,20 @@ def resident_share(buffer: str, sizes: Mapping[str, Floats], warm: Warm, capacit
     return fits(between, capacity_bytes)
 
 
+def _scratch(accesses: Sequence[AccessTotals]) -> list[str]:
+    """Buffers that a launch fills before it reads them: later statements find them in L2."""
+    first: dict[str, str] = {}
+    read = set()
+    for t in accesses:
+        if t.plan.whole is not None:
+            first.setdefault(t.plan.access.buffer.name, t.plan.kind)
+            read |= {t.plan.access.buffer.name} if t.plan.kind == "load" else set()
+    return [name for name, kind in first.items() if kind == "store" and name in read]
+
+
 def keep_warm(accesses: Sequence[AccessTotals], warm: Warm, device: Device) -> None:
     """Take away the memory traffic of what is in L2 already."""
+    warm = dict.fromkeys(_scratch(accesses), 1) | dict(warm)
     if not warm:
         return
     sizes: dict[str, Floats] = {}

@@ -11,6 +11,7 @@ multiplications of the whole as they are. Sources: CUTLASS 2.x `MmaMultistage` a
 """
 
 from contextlib import contextmanager
+from fractions import Fraction
 
 from costmodel import kernel
 from costmodel.dtypes import bf16, f32
@@ -45,13 +46,16 @@ def gemm_mma(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False):
                 k.do("multiply", loads=[a[i * VECTOR], b[j * 4], c], stores=c, work=k.mma(16, 8, DEPTH, bf16))
 
 
-@kernel(static=("SPLITS",))
-def gemm_wgmma(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False):
-    """Hopper's way: groups of four warps multiply WM × WN tiles, with both operands straight from shared memory."""
+@kernel(static=("SPLITS", "MULTICAST"))
+def gemm_wgmma(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False, MULTICAST=""):
+    """Hopper's way: groups of four warps multiply WM × WN tiles, with both operands straight from shared memory.
+
+    `MULTICAST="W"`: two blocks of a cluster need the same tile of W; each copies half of it, into both (X likewise).
+    """
     k.require(BM % WM == 0, BN % WN == 0, WM % 64 == 0, WN % 32 == 0)
     acc = k.register("acc", (WM * WN // WIDE,), f32)
     across, pieces = BN // WN, BK // VECTOR
-    with _tile(k, M, N, K, BM, BN, BK, across * (BM // WM) * WIDE, STAGES, SPLIT, SPLITS) as (depth, t):
+    with _tile(k, M, N, K, BM, BN, BK, across * (BM // WM) * WIDE, STAGES, SPLIT, SPLITS, MULTICAST) as (depth, t):
         lane, warp, wn, wm = t % LANES, t // LANES % 4, t // WIDE % across, t // WIDE // across
         with depth as (x, w), k.unrolled(BK // DEPTH, "kk") as kk:
             piece, row = kk * 2 + lane // 16, warp * 16 + lane % 16
@@ -66,7 +70,7 @@ def gemm_wgmma(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False)
 
 
 @contextmanager
-def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS):
+def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, multicast=""):
     """What all such kernels share: grid, asynchronous copies, and the stores of a tile. Yields the main loop and the thread."""
     pieces = BK // VECTOR
     high = threads // pieces
@@ -80,6 +84,8 @@ def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS):
     shX = k.shared("shX", (STAGES * BM, pieces, VECTOR), bf16, dynamic=True)
     shW = k.shared("shW", (STAGES * BN, pieces, VECTOR), bf16, dynamic=True)
     k.launch_bound(threads)
+    if multicast:
+        k.require((down if multicast == "W" else right) >= 2)
     if SPLITS:
         k.require(SPLIT > 1, SPLIT * BK <= K)
         partial = k.buffer("partial", (SPLIT, down * tall, right * wide), f32, strides=(down * tall * N, N, 1))
@@ -95,7 +101,8 @@ def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS):
                 for source, tile, origin, rows, full in ((X, shX, m * tall, tall, BM), (W, shW, n * wide, wide, BN)):
                     with k.unrolled(-(-full // high), "s") as s:
                         row = s * high + y
-                        with k.when(row < rows):
+                        mine = Fraction(1, 2) if source.buffer.name == multicast else None
+                        with k.when(row < rows, fraction=mine):
                             at = (part * steps + step) * BK + x * VECTOR
                             target = tile[row, swizzled(x, row, pieces), 0]
                             k.copy(source[origin + row, at].wide(VECTOR), target.wide(VECTOR), "copy", asynchronous=True)
