@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from costmodel.charges.bandwidth import mixed_efficiency
 from costmodel.charges.latency import load_wait, pipeline_wait, tail_factor
 from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
@@ -184,7 +185,8 @@ def _charge(
     slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), moved * lanes * 4.0)
     add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz, _beside(accesses, "l2_bytes"))
     to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
-    dram_rate = np.minimum(achievable_dram_bytes_per_s(device), ports * hz)
+    written = sum((a.dram_bytes for a in accesses if a.plan.kind == "store"), np.zeros(rows))
+    dram_rate = np.minimum(achievable_dram_bytes_per_s(device) * mixed_efficiency(to_dram - written, written), ports * hz)
     add("dram", "dram", to_dram / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s, _beside(accesses, "dram_bytes"))
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
