@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costmodel import Cost, Device, Scorer, SizeError, estimate, find_device, kernel, rank
-from costmodel.cost import COUNTERS, find_description, search_space
+from costmodel.cost import CHARGES, COUNTERS, find_description, search_space
 from costmodel.dtypes import f16, f32, i32
 from costmodel.ir import ceil_div
 from costmodel.validate import load, metrics
@@ -884,3 +884,27 @@ def test_a_forgotten_store_is_pointed_out():
     assert cost.warnings == ("shared tile is read, but nothing writes it", "register spare is written, but nothing reads it")
     assert "shared tile is read, but nothing writes it" in str(cost)
     assert not estimate(find_description("transpose_shared"), "H100", N=1024, T=32, R=8).warnings
+
+
+@pytest.mark.parametrize("charge", sorted(CHARGES))
+def test_a_charge_that_is_switched_off_never_costs(charge: str) -> None:
+    table = {"N": 4096, "T": [16, 32], "R": 8}
+    for name in ("transpose_naive", "transpose_shared", "transpose_padded"):
+        description = find_description(name)
+        full = Scorer(description, "V100").score(table).seconds
+        less = Scorer(description, "V100", without={charge}).score(table).seconds
+        assert (less >= full).all() if charge == "caches" else (less <= full * (1 + 1e-9)).all()
+
+
+def test_ablation_takes_out_what_it_names() -> None:
+    columns, rows = find_description("matrix_sum_normal"), find_description("matrix_sum_coalesced")
+    table = {"N": 4096, "T": 32}
+    price = lambda d, **k: Scorer(d, "V100", **k).score(table).seconds[0]  # noqa: E731
+    assert price(columns) > 1.5 * price(rows)
+    assert price(columns, without=["coalescing"]) == pytest.approx(price(rows, without=["coalescing"]), rel=0.02)
+    shared, padded = find_description("transpose_shared"), find_description("transpose_padded")
+    table = {"N": 4096, "T": 32, "R": 8}
+    assert price(shared) > 1.2 * price(padded)
+    assert price(shared, without=["bank conflicts"]) == pytest.approx(price(padded, without=["bank conflicts"]), rel=0.02)
+    with pytest.raises(SizeError, match="no such charge; there are: coalescing"):
+        Scorer(shared, "V100", without=["bank"])

@@ -1,13 +1,15 @@
 """From counts and charges to seconds: one kernel, a whole table, the best of a space."""
 
+from costmodel.cost.ablation import CHARGES
 from costmodel.cost.counters import COUNTERS
 from costmodel.cost.descriptions import DatasetMapping, dataset_mapping, description_names, find_description, search_space
 from costmodel.cost.estimate import estimate
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
-from costmodel.cost.schedules import best_schedule
+from costmodel.cost.schedules import best_schedule, score_measured
 from costmodel.cost.scorer import Scorer, Scores, rank
 
 __all__ = [
+    "CHARGES",
     "COUNTERS",
     "AccessCharge",
     "Cost",
@@ -23,5 +25,6 @@ __all__ = [
     "estimate",
     "find_description",
     "rank",
+    "score_measured",
     "search_space",
 ]

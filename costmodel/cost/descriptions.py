@@ -4,7 +4,9 @@ The package's own descriptions lie in `validation/kernels/` of a checkout and in
 `costmodel/_descriptions/` of a wheel. Such a module may say `SPACE` (a default search space) and
 `DATASETS`: for the name under which a data set lists its kernel, which description it is, which column
 or constant is which argument, and which column is which counter of `cost.counters`: on every GPU
-(`counters`), and further ones that mean this only on some (`counters_by_architecture`).
+(`counters`), and further ones that mean this only on some (`counters_by_architecture`). How it was measured belongs
+there too: which kernels a library could choose from (`schedules`), which buffers were `warm`, and what the time of a launch
+holds besides the kernel (`launch_s`).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,13 +28,17 @@ from costmodel.ir import Description
 __all__ = ["DatasetMapping", "dataset_mapping", "description_names", "find_description", "search_space"]
 
 
+Schedules = Mapping[str, Sequence[Any]] | Callable[[Device], Mapping[str, Sequence[Any]]]
+"""Columns of a table of schedules, or what gives them for a device."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetMapping:
     """How the rows of a data set become arguments of a description."""
 
     description: Description
     columns: Mapping[str, str | int]
-    """Argument to column name, constant, or `=` and a pandas expression over the columns; those left out have a column of their name."""
+    """Argument to column name, constant, or `=` and a pandas expression; those left out have a column of their own name."""
     counters: Mapping[str, str]
     """Column to counter name, where it means the same on every GPU."""
     where: str = ""
@@ -40,6 +46,12 @@ class DatasetMapping:
     names: tuple[str, ...] = field(default=())
     counters_by_architecture: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Architecture to further columns that mean a counter of ours there only."""
+    schedules: Schedules | None = None
+    """Arguments that a library chose, as a table of what it has; the prediction is the least over it (`cost.schedules`)."""
+    warm: Mapping[str, int] = field(default_factory=dict)
+    """Buffers that earlier launches left in L2 (`cost.warmth`)."""
+    launch_s: float | None = None
+    """What the measurement adds to each launch; the device's launch overhead if None."""
 
     def counters_for(self, device: Device) -> dict[str, str]:
         """Column to counter name on this device."""
@@ -155,5 +167,8 @@ def _datasets() -> dict[str, DatasetMapping]:
                 entry.get("counters", {}),
                 entry.get("where", ""),
                 counters_by_architecture=entry.get("counters_by_architecture", {}),
+                schedules=entry.get("schedules"),
+                warm=entry.get("warm", {}),
+                launch_s=entry.get("launch_s"),
             )
     return found

@@ -22,7 +22,12 @@ __all__ = ["estimate"]
 
 
 def estimate(
-    kernel: Description | Kernel, device: Device | str, *, registers: int | None = None, warm: Warm | None = None, **sizes: Any
+    kernel: Description | Kernel,
+    device: Device | str,
+    *,
+    registers: int | None = None,
+    warm: Warm | None = None,
+    **sizes: Any,
 ) -> Cost:
     """Predict the time of one launch.
 
@@ -54,7 +59,7 @@ def estimate(
     why = reasons(plan, found, values, 1)[0]
     if why:
         raise SizeError(f"{kernel.name} cannot run on {found.name}: {why} ({_text(values | statics)})")
-    charged = evaluate(plan, found, values, 1, registers, checked_warm(warm, traced))
+    charged = evaluate(plan, found, values, 1, registers, warm=checked_warm(warm, traced))
     why = launch_reasons(charged, found)[0]
     if why:
         raise SizeError(f"{kernel.name} cannot run on {found.name}: {why} ({_text(values | statics)})")

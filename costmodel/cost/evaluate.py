@@ -19,6 +19,7 @@ from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
 from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, estimate_registers, register_cap
+from costmodel.cost.ablation import ideal_access, uncached
 from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_asynchronous, is_atomic, memory_of
 from costmodel.cost.plan import Plan
 from costmodel.cost.warmth import Warm, keep_warm
@@ -62,20 +63,45 @@ class Charged:
 _COLD: Warm = {}
 
 
-def evaluate(plan: Plan, device: Device, columns: Mapping[str, Any], rows: int, registers: int | None, warm: Warm = _COLD) -> Charged:
-    """Price all rows; they must be feasible (`cost.feasibility`)."""
+def evaluate(
+    plan: Plan,
+    device: Device,
+    columns: Mapping[str, Any],
+    rows: int,
+    registers: int | None,
+    without: frozenset[str] = frozenset(),
+    warm: Warm = _COLD,
+) -> Charged:
+    """Price all rows; they must be feasible (`cost.feasibility`).
+
+    Args:
+        plan: of the kernel.
+        device: the GPU.
+        columns: sizes, ints or int64 arrays of `rows`.
+        rows: number of configurations.
+        registers: of a thread, if known.
+        without: charges to leave out (`cost.ablation`).
+        warm: buffers that earlier launches left in L2 (`cost.warmth`).
+    """
     v = plan.sheet.values(columns)
     f = plan.sheet.floats(v, columns)
     threads, blocks = _product(v, plan.block, rows), _product(v, plan.grid, rows)
     shared_bytes = _ints(v[plan.shared_bytes], rows)
     used, spilled = _registers(plan, device, v, f, rows, registers)
-    held = residency(threads, used, shared_bytes, blocks, device)
+    if "spills" in without:
+        spilled = np.zeros(rows)
+    free = "occupancy" in without
+    held = residency(threads, np.minimum(used, 1) if free else used, 0 * shared_bytes if free else shared_bytes, blocks, device)
     warps = f_(blocks) * held.warps_per_block
     memory = None if any(np.ndim(c) for c in columns.values()) else memory_of(device)
     accesses = [access_totals(plan, a, device, columns, f, rows, memory) for a in plan.accesses]
+    for a in accesses if without else ():
+        ideal_access(a, device, without)
     fill_caches(plan, device, columns, v, f, held, shared_bytes, blocks, accesses)
     keep_warm(accesses, warm, device)
-    return _charge(plan, device, columns, f, threads, blocks, shared_bytes, used, spilled, held, warps, accesses, rows)
+    for a in accesses if "caches" in without else ():
+        uncached(a, device)
+    return _charge(plan, device, columns, f, threads, blocks, shared_bytes, used, spilled, held, warps, accesses, rows, without)
 
 
 def f_(a: Ints) -> Floats:
@@ -117,6 +143,7 @@ def _charge(
     warps: Floats,
     accesses: list[AccessTotals],
     rows: int,
+    without: frozenset[str],
 ) -> Charged:
     t, lanes, hz, sms = device.throughput, device.limits.warp_size, device.clock.sustained_hz, device.sm_count
     parts: dict[str, dict[str, Floats]] = {}
@@ -133,8 +160,8 @@ def _charge(
         engines[unit] = engines.get(unit, 0.0) + beside * cycles
         amounts[term] = (amounts[term][0] + amount if term in amounts else zero + amount, measure, rate)
 
-    for s in plan.statements:
-        issued = _warp_executions(plan, s.site, s.executions, f, columns, warps, threads, blocks, lanes)
+    executed = [_warp_executions(plan, s.site, s.executions, f, columns, warps, threads, blocks, lanes) for s in plan.statements]
+    for s, issued in zip(plan.statements, executed, strict=True):
         for kind, dtype, handle in s.work:
             pipe, rate = arithmetic_rate(kind, dtype, device)
             if rate == 0.0:
@@ -171,6 +198,8 @@ def _charge(
         instructions = instructions + a.requests
         if unit == "l1" and a.plan.addressed:
             integers = integers + ADDRESS_OPERATIONS * a.requests / f[a.plan.per_address]
+    if "addresses" in without:
+        integers = zero
     pipe, rate = arithmetic_rate("integer", "i32", device)
     add(pipe, "integer", integers * lanes / rate, integers * lanes, "op", rate * sms * hz)
     moved = spilled * f[plan.sweeps] * warps * 2.0
@@ -188,18 +217,22 @@ def _charge(
     written = sum((a.dram_bytes for a in accesses if a.plan.kind == "store"), np.zeros(rows))
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device) * mixed_efficiency(to_dram - written, written), ports * hz)
     add("dram", "dram", to_dram / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s, _beside(accesses, "dram_bytes"))
+    if "issue" in without:
+        instructions = zero
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
-    waiting = _dependent(plan, device, f, columns, warps, threads, blocks)
-    chain = _chain(plan, device, f, units, warps, held, accesses, waiting)
-    tail = tail_factor(blocks, held.blocks_per_sm, sms)
+    waiting = _dependent(plan, device, f, executed)
+    chain = _chain(plan, device, f, units, warps, held, accesses, waiting, executed)
+    if "latency" in without:
+        chain = zero
+    tail = tail_factor(blocks, held.blocks_per_sm, sms) if "tail" not in without else np.ones(rows)
     idle = {n: np.asarray(1.0) if n in _DEVICE_WIDE else tail for n in units}
     background = [engines[n] for n in units]
     even = overlap(list(units.values()), chain, background)
     uneven = overlap(
         [c * idle[n] for n, c in units.items()], chain * tail, [e * i for e, i in zip(background, idle.values(), strict=True)]
     )
-    seconds = uneven.cycles / sms / hz + device.launch_overhead_s
+    seconds = uneven.cycles / sms / hz + (device.launch_overhead_s if "launch" not in without else 0.0)
     return Charged(
         seconds=seconds,
         overlap=even,
@@ -263,6 +296,7 @@ def _chain(
     held: Residency,
     accesses: list[AccessTotals],
     dependent: Floats,
+    executed: list[Floats],
 ) -> Floats:
     """SM cycles in which all warps run their own chains, as many at a time as are resident.
 
@@ -274,9 +308,13 @@ def _chain(
     busy = arithmetic * device.throughput.schedulers + path + dependent
     waits = np.zeros(warps.shape)
     for trip in plan.round_trips:
+        trips, loaded = f[trip.trips], f[trip.bytes] / WORD
+        if trip.guarded is not None:
+            made = np.max(np.stack([executed[n] / (warps * f[copies]) for n, copies in trip.guarded]), axis=0)
+            trips, loaded = np.minimum(made, trips), loaded * np.minimum(made / trips, 1.0)
         if trip.stages is not None:
             arrival = device.shared.latency_cycles if trip.space == "shared" else _copy_latency(device, accesses)
-            waits = waits + pipeline_wait(f[trip.trips], f[trip.stages], arrival, busy / warps)
+            waits = waits + pipeline_wait(trips, f[trip.stages], arrival, busy / warps)
             continue
         if trip.space == "shared":
             latency: Any = device.shared.latency_cycles
@@ -284,7 +322,7 @@ def _chain(
             latency = device.dram.latency_cycles
         else:
             latency = _load_latency(device, accesses)
-        waits = waits + load_wait(f[trip.trips], f[trip.bytes] / WORD, latency, IN_FLIGHT_WORDS)
+        waits = waits + load_wait(trips, loaded, latency, IN_FLIGHT_WORDS)
     own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
     return result
@@ -296,16 +334,13 @@ _DEVICE_WIDE = frozenset({"l2", "dram", "atomic"})
 _NOT_ARITHMETIC = _DEVICE_WIDE | {"issue", "memory path", "l1", "shared"}
 
 
-def _dependent(
-    plan: Plan, device: Device, f: list[Any], columns: Mapping[str, Any], warps: Floats, threads: Ints, blocks: Ints
-) -> Floats:
+def _dependent(plan: Plan, device: Device, f: list[Any], executed: list[Floats]) -> Floats:
     """SM cycles in which warps alone wait for their own accumulators: latency that too few of them leave uncovered."""
     t, lanes = device.throughput, device.limits.warp_size
-    total = np.zeros(warps.shape)
-    for s in plan.statements:
+    total = np.zeros(1)
+    for s, issued in zip(plan.statements, executed, strict=True):
         if s.independent is None:
             continue
-        issued = _warp_executions(plan, s.site, s.executions, f, columns, warps, threads, blocks, lanes)
         for kind, dtype, handle in s.work:
             _, rate = arithmetic_rate(kind, dtype, device)
             if kind != "mma" and rate:

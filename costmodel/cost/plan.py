@@ -6,7 +6,7 @@ access what is needed to charge it. Evaluating it for a million configurations i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import sympy
 
@@ -111,6 +111,8 @@ class RoundTrip:
     behind_barrier: bool
     stages: int | None
     """Handle: pipeline stages of asynchronous copies; None for loads into registers."""
+    guarded: tuple[tuple[int, int], ...] | None
+    """Where all of them are guarded: positions of their statements, and handles of the copies of each in one trip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,12 +364,13 @@ def _bytes_in_flight(kernel: Kernel) -> sympy.Expr:
 def _round_trips(kernel: Kernel, sheet: Sheet) -> tuple[RoundTrip, ...]:
     """Groups of loads in the same machine loop, between the same barriers: they are issued together and waited for once."""
     barriers = [s for s in kernel.sites if isinstance(s.leaf, Barrier)]
-    found: dict[tuple[tuple[str, ...], str, sympy.Expr | None, int], tuple[sympy.Expr, sympy.Expr, bool]] = {}
-    phase = 0
+    found: dict[tuple[tuple[str, ...], str, sympy.Expr | None, int], _Batch] = {}
+    phase, position = 0, -1
     for site in kernel.sites:
         if isinstance(site.leaf, Barrier):
             phase += 1
             continue
+        position += 1
         rolled = tuple(loop.index.name for loop in site.serial() if loop.unroll != loop.extent)
         behind = any(_shares_rolled(b, rolled) for b in barriers)
         for access in site.leaf.loads:
@@ -375,13 +378,35 @@ def _round_trips(kernel: Kernel, sheet: Sheet) -> tuple[RoundTrip, ...]:
                 continue
             stages = next((loop.stages for loop in reversed(site.serial()) if loop.stages != 1), sympy.Integer(1))
             key = (rolled, access.buffer.space, stages if site.leaf.asynchronous else None, phase)
-            staged = behind and access.buffer.space == "global" and any(a.buffer.space == "shared" for a in site.leaf.stores)
-            trips, loaded, waits = found.get(key, (_trips(site.loops), sympy.Integer(0), False))
-            found[key] = (trips, loaded + _iterations(site) * access.bytes, waits or staged)
+            batch = found.setdefault(key, _Batch(_trips(site.loops)))
+            batch.bytes += _iterations(site) * access.bytes
+            batch.behind_barrier |= (
+                behind and access.buffer.space == "global" and any(a.buffer.space == "shared" for a in site.leaf.stores)
+            )
+            batch.sites[position] = site
     return tuple(
-        RoundTrip(space, sheet.add(t), sheet.add(w), waits, None if stages is None else sheet.add(stages))
-        for (_, space, stages, _), (t, w, waits) in found.items()
+        RoundTrip(
+            space,
+            sheet.add(batch.trips),
+            sheet.add(batch.bytes),
+            batch.behind_barrier,
+            None if stages is None else sheet.add(stages),
+            tuple((n, sheet.add(sympy.Mul(*(loop.unroll for loop in s.serial())))) for n, s in batch.sites.items())
+            if all(s.guards for s in batch.sites.values())
+            else None,
+        )
+        for (_, space, stages, _), batch in found.items()
     )
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Loads that are issued together."""
+
+    trips: sympy.Expr
+    bytes: sympy.Expr = sympy.Integer(0)
+    behind_barrier: bool = False
+    sites: dict[int, Site] = field(default_factory=dict)
 
 
 def _shares_rolled(barrier: Site, rolled: tuple[str, ...]) -> bool:

@@ -14,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from costmodel.cost.descriptions import DatasetMapping
 from costmodel.cost.scorer import Scorer, Scores, as_frame
+from costmodel.device import Device
 from costmodel.errors import SizeError
+from costmodel.ir import Description
 
-__all__ = ["best_schedule"]
+__all__ = ["best_schedule", "score_measured"]
 
 _ROWS_AT_ONCE = 1 << 14
 """Problems crossed with all schedules in one call."""
@@ -61,6 +64,25 @@ def best_schedule(scorer: Scorer, problems: pd.DataFrame | Mapping[str, Any], sc
     best = _joined(parts)
     table = pd.concat([frame.reset_index(drop=True), best.table[choices.columns].iloc[inverse].reset_index(drop=True)], axis=1)
     return replace(_taken(best, inverse), table=table, same=inverse)
+
+
+def score_measured(
+    mapping: DatasetMapping, device: Device, arguments: pd.DataFrame | Mapping[str, Any], description: Description | None = None, **options: Any
+) -> Scores:
+    """Price the rows of a data set in the way in which they were measured.
+
+    Args:
+        mapping: says which buffers were warm, what a launch cost, and which schedules a library had.
+        device: the GPU.
+        arguments: as for `Scorer.score`, those that the library chose left out.
+        description: instead of the mapping's own.
+        options: of `Scorer`.
+    """
+    launched = device if mapping.launch_s is None else replace(device, launch_overhead_s=mapping.launch_s)
+    scorer = Scorer(description or mapping.description, launched, warm=mapping.warm, **options)
+    if mapping.schedules is None:
+        return scorer.score(arguments)
+    return best_schedule(scorer, arguments, mapping.schedules(device) if callable(mapping.schedules) else mapping.schedules)
 
 
 def _distinct(frame: pd.DataFrame) -> tuple[pd.DataFrame, Ints]:

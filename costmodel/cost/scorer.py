@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from costmodel.charges.occupancy import LIMITERS, block_registers
+from costmodel.cost.ablation import checked_charges
 from costmodel.cost.baselines import requested_bytes, roofline_seconds, weighted_bytes_seconds
 from costmodel.cost.counters import counters
 from costmodel.cost.evaluate import Charged, evaluate
@@ -106,9 +107,29 @@ class Scorer:
     """
 
     def __init__(
-        self, kernel: Description | Kernel, device: Device | str, *, registers: int | None = None, warm: Warm | None = None
+        self,
+        kernel: Description | Kernel,
+        device: Device | str,
+        *,
+        registers: int | None = None,
+        without: Iterable[str] = (),
+        warm: Warm | None = None,
     ) -> None:
+        """Take a kernel and a device.
+
+        Args:
+            kernel: a description, or a traced kernel.
+            device: a device, or its name.
+            registers: of a thread, where a compiler has told.
+            without: charges to switch off, by their names in `costmodel.cost.CHARGES`.
+            warm: buffers that are in L2 already, as far as they fit (see `cost.warmth`); none if left out.
+
+        Raises:
+            SizeError: a register count out of range, or a name that is no charge.
+            ProfileError: no such device.
+        """
         self.kernel = kernel
+        self.without = checked_charges(without)
         self.device = find_device(device) if not isinstance(device, Device) else device
         self.registers = checked_registers(registers, kernel.name, self.device)
         self.warm = warm
@@ -153,7 +174,8 @@ class Scorer:
             return
         kept = {n: c[good] if np.ndim(c) else c for n, c in taken.items()}
         try:
-            charged = evaluate(plan, self.device, kept, good.size, self.registers, checked_warm(self.warm, plan.kernel))
+            warm = checked_warm(self.warm, plan.kernel)
+            charged = evaluate(plan, self.device, kept, good.size, self.registers, self.without, warm)
         except TooManyCasesError:
             if which.size == 1:
                 raise

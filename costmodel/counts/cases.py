@@ -82,9 +82,7 @@ class Rest:
     """Coefficient and extent of each long serial loop."""
 
     @classmethod
-    def of(
-        cls, form: sympy.Expr, rename: Mapping[sympy.Symbol, sympy.Symbol], moving: Mapping[sympy.Symbol, sympy.Expr]
-    ) -> Rest:
+    def of(cls, form: sympy.Expr, rename: Mapping[sympy.Symbol, sympy.Symbol], moving: Mapping[sympy.Symbol, sympy.Expr]) -> Rest:
         """Compile a form; `moving` gives the extents of the long serial loops that may stand in it."""
         steps = [(i, form.coeff(i), extent) for i, extent in moving.items() if form.has(i)]
         form = expanded(form - sympy.Add(*(c * i for i, c, _ in steps)))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from costmodel.cost import DatasetMapping, Scorer, Scores, dataset_mapping, find_description
+from costmodel.cost import DatasetMapping, Scores, dataset_mapping, find_description, score_measured
 from costmodel.device import Device, find_device
 from costmodel.errors import DataError
 from costmodel.ir import Description
@@ -144,7 +144,7 @@ def _arguments(measured: Measured, mapping: DatasetMapping, rows: pd.DataFrame) 
             found[name] = _computed(measured, rows, name, source[1:])
         elif source in rows.columns:
             found[name] = rows[source].to_numpy()
-        elif name not in description.defaults:
+        elif name not in description.defaults and mapping.schedules is None:
             raise DataError(
                 f"{measured.file}: {measured.kernel}: no column {source!r} for argument {name!r} of {description.name}; "
                 f"columns: {', '.join(map(str, rows.columns))}"
@@ -156,7 +156,9 @@ def _computed(measured: Measured, rows: pd.DataFrame, name: str, expression: str
     try:
         values = rows.eval(expression)
     except Exception as error:  # pandas raises whatever its parser met
-        raise DataError(f"{measured.file}: {measured.kernel}: argument {name!r} is {expression!r} of the columns: {error}") from None
+        raise DataError(
+            f"{measured.file}: {measured.kernel}: argument {name!r} is {expression!r} of the columns: {error}"
+        ) from None
     numbers: npt.NDArray[Any] = np.broadcast_to(np.asarray(values), (len(rows),))
     return numbers.astype(np.int64)
 
@@ -166,14 +168,14 @@ def _priced(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any
     given = mapping.description
     fresh = Description(given.function, given.static, given.name)
     start = time.perf_counter()
-    scores = Scorer(fresh, device).score(arguments)
+    scores = score_measured(mapping, device, arguments, fresh)
     return scores, time.perf_counter() - start
 
 
 def _foreseen(measured: Measured, mapping: DatasetMapping, device: Device, failed: pd.DataFrame) -> int:
     if failed.empty:
         return 0
-    scores = Scorer(mapping.description, device).score(_arguments(measured, mapping, failed))
+    scores = score_measured(mapping, device, _arguments(measured, mapping, failed))
     return int((~scores.feasible).sum())
 
 

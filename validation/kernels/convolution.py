@@ -45,15 +45,17 @@ def convolution_2d(k, *, NX, NY, BX, BY, TX, TY, F=15, SHMEM=1, PAD=0, READ_ONLY
                     k.copy(image[y0 + row, x0 + column], tile[row, column], "stage")
 
             with k.serial(ceil_div(rows, BY), "i") as i, k.when(v + i * BY < rows):
-                row = v + i * BY
-                # lanes with one more column than a multiple of UNROLL finish it in a group, the others one by one
-                apart = whole % UNROLL // (UNROLL - 1) * (UNROLL - 1)
-                with k.serial(whole, "j", unroll=UNROLL) as j, k.when(j < whole - apart):
+                row, grouped = v + i * BY, whole - whole % UNROLL
+                with k.serial(whole, "j", unroll=UNROLL) as j, k.when(j < grouped):
                     stage(row, u + j * BX)
-                with k.when(u < rest), k.unrolled(UNROLL, "j") as j, k.when(j <= apart):
-                    stage(row, u + (whole - apart + j) * BX)
-                with k.when(u >= rest), k.unrolled(UNROLL - 1, "j") as j, k.when(j < apart):
-                    stage(row, u + (whole - apart + j) * BX)
+                # where the lanes with one column more can make another group of it, the warp runs both ways after each other
+                apart = whole % UNROLL // (UNROLL - 1)
+                with k.serial(UNROLL, "j") as j, k.when(apart < 1, u + (grouped + j) * BX < width):
+                    stage(row, u + (grouped + j) * BX)
+                with k.when(apart > 0, u < rest), k.unrolled(UNROLL, "j") as j:
+                    stage(row, u + (grouped + j) * BX)
+                with k.when(apart > 0, u >= rest), k.serial(UNROLL - 1, "j") as j:
+                    stage(row, u + (grouped + j) * BX)
             k.barrier()
         for down in (_own, _beyond):
             for across in (_own, _beyond):

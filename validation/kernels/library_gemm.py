@@ -22,55 +22,65 @@ VECTOR = 8
 """Elements of a 16-byte copy."""
 DEPTH = 16
 """Of one matrix instruction."""
-WIDE = 4 * LANES
+WARPGROUP = 4 * LANES
 """Threads that share a `wgmma`."""
 
 
-@kernel(static=("SPLITS",))
-def gemm_mma(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False):
-    """Ampere's way: warps of WM × WN load fragments from shared memory and multiply with mma.m16n8k16."""
-    k.require(BM % WM == 0, BN % WN == 0, WM % 16 == 0, WN % 16 == 0)
-    a, b = k.register("a", (WM * DEPTH // LANES,), bf16), k.register("b", (WN * DEPTH // LANES,), bf16)
-    acc = k.register("acc", (WM * WN // LANES,), f32)
-    across, pieces = BN // WN, BK // VECTOR
-    with _tile(k, M, N, K, BM, BN, BK, across * (BM // WM) * LANES, STAGES, SPLIT, SPLITS) as (depth, t):
-        lane, wn, wm = t % LANES, t // LANES % across, t // LANES // across
-        with depth as (x, w), k.unrolled(BK // DEPTH, "kk") as kk:
-            piece, row = kk * 2 + lane // 16, lane % 16
-            with k.unrolled(WM // 16, "i") as i:
-                k.copy(x[at := wm * WM + i * 16 + row, swizzled(piece, at, pieces), 0].wide(VECTOR), a[i * VECTOR].wide(VECTOR), "fragment of X")
-            with k.unrolled(WN // 16, "j") as j:
-                k.copy(w[at := wn * WN + j * 16 + row, swizzled(piece, at, pieces), 0].wide(VECTOR), b[j * VECTOR].wide(VECTOR), "fragment of W")
-            with k.unrolled(WM // 16, "i") as i, k.unrolled(WN // 8, "j") as j:
-                c = acc[(i * (WN // 8) + j) * 4]
-                k.do("multiply", loads=[a[i * VECTOR], b[j * 4], c], stores=c, work=k.mma(16, 8, DEPTH, bf16))
+@kernel(static=("INSTRUCTION", "SPLITS", "MULTICAST"))
+def library_gemm(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False, INSTRUCTION="mma", MULTICAST=""):
+    """Y = X·Wᵀ with matrix instructions: `mma` of a warp, or `wgmma` of four.
 
-
-@kernel(static=("SPLITS", "MULTICAST"))
-def gemm_wgmma(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False, MULTICAST=""):
-    """Hopper's way: groups of four warps multiply WM × WN tiles, with both operands straight from shared memory.
-
-    `MULTICAST="W"`: two blocks of a cluster need the same tile of W; each copies half of it, into both (X likewise).
+    `SPLITS` says whether `SPLIT` is more than 1. With `MULTICAST="W"` the two blocks of a cluster need the same tile of W, and each
+    copies half of it into both (X likewise).
     """
-    k.require(BM % WM == 0, BN % WN == 0, WM % 64 == 0, WN % 32 == 0)
-    acc = k.register("acc", (WM * WN // WIDE,), f32)
-    across, pieces = BN // WN, BK // VECTOR
-    with _tile(k, M, N, K, BM, BN, BK, across * (BM // WM) * WIDE, STAGES, SPLIT, SPLITS, MULTICAST) as (depth, t):
-        lane, warp, wn, wm = t % LANES, t // LANES % 4, t // WIDE % across, t // WIDE // across
-        with depth as (x, w), k.unrolled(BK // DEPTH, "kk") as kk:
-            piece, row = kk * 2 + lane // 16, warp * 16 + lane % 16
-            with k.unrolled(WM // 64, "i") as i:
-                at = wm * WM + i * 64 + row
-                k.do("operand X", loads=x[at, swizzled(piece, at, pieces), 0].wide(VECTOR), asynchronous=True)
-                with k.unrolled(WN // 32, "j") as j:
-                    at = wn * WN + j * 32 + warp * 8 + lane % 8
-                    own = w[at, swizzled(kk * 2 + lane // 8 % 2, at, pieces), lane // 16 * 4]
-                    k.do("operand W", loads=own.wide(4), asynchronous=True)
-                k.do("multiply", loads=acc[i], stores=acc[i], work=k.mma(16, WN, DEPTH, bf16), asynchronous=True)
+    group = WARPGROUP if INSTRUCTION == "wgmma" else LANES
+    threads = BM // WM * (BN // WN) * group
+    k.require(BM % WM == 0, BN % WN == 0)
+    acc = k.register("acc", (WM * WN // group,), f32)
+    with _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, MULTICAST) as (depth, t):
+        wn, wm = t // group % (BN // WN) * WN, t // group // (BN // WN) * WM
+        if INSTRUCTION == "wgmma":
+            _wgmma(k, depth, acc, t, BK, WM, WN, wm, wn)
+        else:
+            _mma(k, depth, acc, t % LANES, BK, WM, WN, wm, wn)
+
+
+def _mma(k, depth, acc, lane, BK, WM, WN, wm, wn):
+    """Warps load fragments into registers (`ldmatrix`) and multiply 16 × 8 tiles."""
+    pieces = BK // VECTOR
+    k.require(WM % 16 == 0, WN % 16 == 0)
+    a, b = k.register("a", (WM * DEPTH // LANES,), bf16), k.register("b", (WN * DEPTH // LANES,), bf16)
+    with depth as (x, w), k.unrolled(BK // DEPTH, "kk") as kk:
+        piece = kk * 2 + lane // 16
+        with k.unrolled(WM // 16, "i") as i:
+            row = wm + i * 16 + lane % 16
+            k.copy(x[row, swizzled(piece, row, pieces), 0].wide(VECTOR), a[i * VECTOR].wide(VECTOR), "fragment of X")
+        with k.unrolled(WN // 16, "j") as j:
+            row = wn + j * 16 + lane % 16
+            k.copy(w[row, swizzled(piece, row, pieces), 0].wide(VECTOR), b[j * VECTOR].wide(VECTOR), "fragment of W")
+        with k.unrolled(WM // 16, "i") as i, k.unrolled(WN // 8, "j") as j:
+            c = acc[(i * (WN // 8) + j) * 4]
+            k.do("multiply", loads=[a[i * VECTOR], b[j * 4], c], stores=c, work=k.mma(16, 8, DEPTH, bf16))
+
+
+def _wgmma(k, depth, acc, t, BK, WM, WN, wm, wn):
+    """The matrix units read 64 rows of X, 16 for each of four warps, and WN rows of W, once for all four, from shared memory."""
+    pieces = BK // VECTOR
+    k.require(WM % 64 == 0, WN % 32 == 0)
+    lane, warp = t % LANES, t // LANES % (WARPGROUP // LANES)
+    with depth as (x, w), k.unrolled(BK // DEPTH, "kk") as kk, k.unrolled(WM // 64, "i") as i:
+        row = wm + i * 64 + warp * 16 + lane % 16
+        operand = x[row, swizzled(kk * 2 + lane // 16, row, pieces), 0]
+        k.do("operand X", loads=operand.wide(VECTOR), asynchronous=True)
+        with k.unrolled(WN // 32, "j") as j:
+            row = wn + j * 32 + warp * 8 + lane % 8
+            operand = w[row, swizzled(kk * 2 + lane // 8 % 2, row, pieces), lane // 16 * 4]
+            k.do("operand W", loads=operand.wide(4), asynchronous=True)
+        k.do("multiply", loads=acc[i], stores=acc[i], work=k.mma(16, WN, DEPTH, bf16), asynchronous=True)
 
 
 @contextmanager
-def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, multicast=""):
+def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, multicast):
     """What all such kernels share: grid, asynchronous copies, and the stores of a tile. Yields the main loop and the thread."""
     pieces = BK // VECTOR
     high = threads // pieces
@@ -138,3 +148,44 @@ def _group(tiles):
     """Tile columns launched together: all of up to 16, else the largest power of two up to 8 that divides them."""
     powers = 1 + sum(n // 2 * (1 - minimum(tiles % n, 1)) for n in (2, 4, 8))
     return maximum(powers, tiles * minimum(16 // tiles, 1))
+
+
+AMPERE = [
+    (128, 256, 32, 64, 64, 3), (256, 128, 32, 64, 64, 3), (128, 128, 32, 64, 64, 4), (64, 128, 64, 32, 64, 4), (128, 64, 64, 64, 32, 4),
+    (64, 64, 64, 32, 32, 5), (32, 64, 64, 32, 16, 6), (16, 64, 128, 16, 16, 4),
+]  # fmt: skip
+"""BM, BN, BK, WM, WN, stages. Source: tiles in the names of cuBLAS 11 and 12 kernels for sm_80 (`ampere_bf16_s16816gemm_…_stages_32x3`)
+and of CUTLASS's profiler."""
+HOPPER = [
+    (128, 256, 64, 64, 256, 4), (256, 128, 64, 128, 128, 4), (128, 128, 64, 64, 128, 5), (64, 256, 64, 64, 256, 4), (64, 128, 64, 64, 128, 6),
+    (64, 64, 64, 64, 64, 8), (64, 32, 64, 64, 32, 10),
+]  # fmt: skip
+"""The same for sm_90 (`sm90_xmma_gemm_bf16bf16_…_tilesize128x256x64_warpgroupsize2x1x1`, `nvjet_…_64x32_64x…`)."""
+SPLIT = (1, 2, 4, 8, 16)
+LARGEST_SPLIT = 128 * 128
+"""Elements of the largest tile whose depth is shared."""
+
+
+def tiles(device):
+    """The library's kernels for a device."""
+    hopper = device.throughput.matrix_fma.get("fp8") and device.architecture == "hopper"
+    rows = []
+    for BM, BN, BK, WM, WN, stages in HOPPER if hopper else AMPERE:
+        for split in SPLIT if BM * BN <= LARGEST_SPLIT else SPLIT[:1]:
+            shared = ["", "W" if BN >= BM else "X"] if hopper and BM * BN >= LARGEST_SPLIT else [""]
+            rows += [(BM, BN, BK, WM, WN, stages, split, split > 1, "wgmma" if hopper else "mma", multicast) for multicast in shared]
+    names = ("BM", "BN", "BK", "WM", "WN", "STAGES", "SPLIT", "SPLITS", "INSTRUCTION", "MULTICAST")
+    return dict(zip(names, (list(column) for column in zip(*rows)), strict=True))
+
+
+SPACE = {
+    "library_gemm": {
+        "M": 8192, "N": 8192, "K": 8192, "BM": [64, 128, 256], "BN": [64, 128, 256], "BK": [32, 64], "WM": 64, "WN": [32, 64],
+        "STAGES": [2, 3, 4, 5], "SPLIT": 1, "SPLITS": False, "INSTRUCTION": "mma", "MULTICAST": "",
+    },
+}  # fmt: skip
+DATASETS = {
+    "gemm_bf16": {"description": library_gemm, "schedules": tiles, "warm": {"X": 1, "W": 6}},
+    "matmul_fp16": {"description": library_gemm, "schedules": tiles},
+}
+"""The first was measured in a graph of six layers with six weights and one X (ai-dynamo/aiconfigurator)."""
