@@ -178,6 +178,7 @@ def fill_caches(
         if t.plan.whole is not None
     }
     everything = _by_buffer(accesses, whole)
+    stored = _stored(accesses, (v, f, sector), (w, wf, coarse))
     for t in accesses:
         if t.plan.whole is None:
             continue
@@ -210,10 +211,21 @@ def fill_caches(
         t.dram_bytes = dram_bytes(t.l2_bytes * coarser, steps, whole[id(t)], everything, device)
         if t.plan.repeats is not None and id(t.plan.repeats) in fetched:
             block, one = fetched[id(t.plan.repeats)]
-            t.l2_bytes = t.l2_bytes * (1.0 - fits(block, own_share))
-            kept = fits(one, float(device.l2.effective_capacity_bytes))
+            t.l2_bytes = t.l2_bytes * (1.0 - fits(block + stored[0], own_share))
+            kept = fits(one + stored[1], float(device.l2.effective_capacity_bytes))
             t.dram_bytes = np.minimum(t.dram_bytes * (1.0 - kept), t.l2_bytes * coarser)
         fetched[id(t.plan.access)] = (prints[id(t)][0], in_wave[0])
+
+
+_Values = tuple[list[Any], list[Any], int]
+
+
+def _stored(accesses: list[AccessTotals], block: _Values, wave: _Values) -> tuple[Floats, Floats]:
+    """What a block and a wave write while they keep what they read: it passes through the same caches."""
+    stores = [t.plan for t in accesses if t.plan.kind == "store" and t.plan.whole is not None]
+    (v, f, sector), (w, wf, coarse) = block, wave
+    own = sum((_footprint_bytes(p.scopes[0].footprint, v, f, p, sector) for p in stores), _nothing())
+    return own, sum((_footprint_bytes(p.wave[0], w, wf, p, coarse) for p in stores), _nothing())
 
 
 _MOST_BLOCKS = 1 << 22

@@ -1,10 +1,11 @@
 """Softmax and layer normalisation over the rows of a B × H array, as PyTorch's kernels walk over them.
 
-Softmax gives a row of up to 1,024 elements to a warp, which keeps it in registers (a template for each power of two); a longer
-row takes a block and is read three times: for the maximum, for the sum, for the result. Layer normalisation gives every
-row a block of 32 × 4 threads and reads it twice. Threads of a block read four elements at a time; a row that is no multiple of
-four counts as one vector more. Which kernel runs is the library's choice, in `schedules`. Sources:
-aten/src/ATen/native/cuda: PersistentSoftmax.cuh, SoftMax.cu (`SoftMax_getBlockSize`), layer_norm_kernel.cu (PyTorch 2.1).
+Softmax gives a row of up to 1,024 elements to a warp, which keeps it in registers (a template for each power of two). A longer
+row takes a block and is read three times: for the maximum, for the sum, for the result; 16 bytes at a time while all threads have
+some, then element by element. Layer normalisation gives every row a block of 32 × 4 threads and reads it twice. Rows begin at
+multiples of 16 bytes here. A shuffle is described as what it is to the hardware: a pass through the crossbar of shared memory.
+Which kernel runs is the library's choice, in `SCHEDULES`. Sources: aten/src/ATen/native/cuda: PersistentSoftmax.cuh, SoftMax.cu
+(`SoftMax_getBlockSize`, `ilpReduce`), layer_norm_kernel.cu (PyTorch 2.1).
 """
 
 from costmodel import kernel
@@ -16,7 +17,6 @@ VECTOR = 4
 WARPS = 4
 HALVINGS = 5
 """Steps of a reduction over a warp: a shuffle and the operation."""
-SHUFFLE_OPERATIONS = 1
 EXP = 3
 """Operations around the special function of one `expf`: scaling, range reduction."""
 DIVIDE = 7
@@ -62,16 +62,16 @@ def _softmax_by_warps(k, B, H, width, dtype):
     k.require(2 * H > width)
     each = width // LANES
     x, y = k.buffer("x", (B, H), dtype), k.buffer("y", (B, H), dtype)
-    row = k.register("row", (each,), f32)
+    row, exchange = k.register("row", (each,), f32), k.shared("exchange", (LANES,), f32)
     with k.blocks(-(-B // WARPS)) as block, k.threads(LANES, WARPS) as (lane, warp):
         i = block * WARPS + warp
         with k.when(i < B):
             with k.unrolled(each, "it") as it, k.when(it * LANES + lane < H):
                 k.do("load", loads=x[i, it * LANES + lane], stores=row[it], work=k.add(f32))
-            _shuffles(k, "maximum", 1)
+            _shuffles(k, "maximum", exchange, lane, 1)
             with k.unrolled(each, "it") as it:
                 k.do("exponential", loads=row[it], stores=row[it], work=[k.add(f32, EXP), k.special(f32)])
-            _shuffles(k, "sum", 1)
+            _shuffles(k, "sum", exchange, lane, 1)
             with k.unrolled(each, "it") as it, k.when(it * LANES + lane < H):
                 k.do("store", loads=row[it], work=[k.add(f32, DIVIDE), k.special(f32)], stores=y[i, it * LANES + lane])
 
@@ -79,20 +79,30 @@ def _softmax_by_warps(k, B, H, width, dtype):
 def _softmax_by_blocks(k, B, H, T, dtype):
     vector = 16 // dtype.itemsize
     k.require(H > 1024, T % LANES == 0)
-    whole = minimum(H // vector, 1024)
-    k.require(2 * T >= whole)
-    k.require(T < whole)
-    x, y, vectors = _rows(k, B, H, dtype, vector)
+    most = minimum(H // vector, 1024)
+    k.require(2 * T >= most)
+    k.require(T < most)
+    x, y, _ = _rows(k, B, H, dtype, vector)
     partial = k.shared("partial", (LANES,), f32)
+    whole = H // (vector * T)
+    passes = (
+        ("maximum", [k.add(f32)], False),
+        ("sum", [k.add(f32, EXP + 1), k.special(f32)], False),
+        ("result", [k.add(f32, EXP + DIVIDE), k.special(f32, 2)], True),
+    )
     with k.blocks(B) as i, k.threads(LANES, T // LANES) as (lane, warp):
         t = lane + LANES * warp
-        for name, work in (("maximum", [k.add(f32, vector)]), ("sum", [k.add(f32, (EXP + 1) * vector), k.special(f32, vector)])):
-            with _trips(k, vectors, T, t) as at:
-                k.do(name, loads=x[i, at * vector].wide(vector), work=work)
-            _across_block(k, name, partial, lane, warp, 1)
-        with _trips(k, vectors, T, t) as at:
-            work = [k.add(f32, (EXP + DIVIDE) * vector), k.special(f32, 2 * vector)]
-            k.do("result", loads=x[i, at * vector].wide(vector), work=work, stores=y[i, at * vector].wide(vector))
+        for name, work, writes in passes:
+            with k.serial(whole, "vectors") as trip, k.unrolled(1, "once"):
+                at = (trip * T + t) * vector
+                many = [k.add(f32, w.amount * vector) if w.kind == "add" else k.special(f32, w.amount * vector) for w in work]
+                k.do(name, loads=x[i, at].wide(vector), work=many, stores=[y[i, at].wide(vector)] * writes)
+            with k.serial(vector, "rest") as trip:
+                at = whole * vector * T + trip * T + t
+                with k.when(at < H):
+                    k.do(name, loads=x[i, at], work=work, stores=[y[i, at]] * writes)
+            if not writes:
+                _across_block(k, name, partial, lane, warp, 1)
 
 
 def _layer_norm(k, B, H, dtype):
@@ -102,10 +112,10 @@ def _layer_norm(k, B, H, dtype):
     threads = LANES * WARPS
     with k.blocks(B) as i, k.threads(LANES, WARPS) as (lane, warp):
         t = lane + LANES * warp
-        with _trips(k, vectors, threads, t) as at:
+        with _Trips(k, vectors, threads, t) as at:
             k.do("moments", loads=x[i, at * VECTOR].wide(VECTOR), work=[k.add(f32, WELFORD * VECTOR), k.special(f32, VECTOR)])
         _across_block(k, "moments", partial, lane, warp, COMBINE)
-        with _trips(k, vectors, threads, t) as at:
+        with _Trips(k, vectors, threads, t) as at:
             loads = [a.wide(VECTOR) for a in (x[i, at * VECTOR], gamma[at * VECTOR], beta[at * VECTOR])]
             k.do("result", loads=loads, work=k.fma(f32, 2 * VECTOR), stores=y[i, at * VECTOR].wide(VECTOR))
 
@@ -116,7 +126,7 @@ def _rows(k, B, H, dtype, vector):
     return *(k.buffer(name, (B, vectors * vector), dtype) for name in "xy"), vectors
 
 
-class _trips:
+class _Trips:
     """A loop over the vectors of a row, `threads` at a time, and the guard of its last trip."""
 
     def __init__(self, k, vectors, threads, t):
@@ -133,20 +143,20 @@ class _trips:
         self.loop.__exit__(*error)
 
 
-def _shuffles(k, name, operations):
-    """A reduction over the lanes of a warp."""
-    with k.unrolled(HALVINGS, "step"):
-        k.do(f"{name} by shuffles", work=k.add(f32, operations + SHUFFLE_OPERATIONS))
+def _shuffles(k, name, exchange, lane, operations):
+    """A reduction over the lanes of a warp: each step needs the one before."""
+    with k.serial(HALVINGS, "step"):
+        k.do(f"{name} by shuffles", loads=exchange[lane], work=k.add(f32, operations))
 
 
 def _across_block(k, name, partial, lane, warp, operations):
     """Shuffles in every warp, one value of each warp through shared memory, shuffles again."""
-    _shuffles(k, name, operations)
+    _shuffles(k, name, partial, lane, operations)
     with k.when(lane < 1):
         k.store(partial[warp], name="partial")
     k.barrier()
     k.load(partial[lane], name="partials")
-    _shuffles(k, name, operations)
+    _shuffles(k, name, partial, lane, operations)
     k.barrier()
 
 
@@ -155,9 +165,11 @@ WIDTHS = [32, 64, 128, 256, 512, 1024]
 SCHEDULES = {"WIDTH": WIDTHS + [0] * len(BLOCKS), "T": [LANES * WARPS] * len(WIDTHS) + BLOCKS}
 """Kernels that the library has for softmax; its own rules (`k.require` above) leave one for each row length."""
 SPACE = {"softmax": {"B": 8192, "H": [256, 1024, 4096, 16384], "WIDTH": [256, 1024, 0], "T": 512}}
+CALL_S = 12e-6
+"""From one event to the next around a Python call that launches nothing long: 5 to 30 µs, their geometric mean (NeuSight's protocol)."""
 DATASETS = {
-    "neusight_softmax": {"description": softmax, "schedules": SCHEDULES},
+    "neusight_softmax": {"description": softmax, "schedules": SCHEDULES, "launch_s": CALL_S},
     "softmax_fp16": {"description": softmax_f16, "schedules": SCHEDULES},
-    "neusight_ln": {"description": layer_norm},
+    "neusight_ln": {"description": layer_norm, "launch_s": CALL_S},
     "layernorm_fp16": {"description": layer_norm_f16},
 }
