@@ -350,10 +350,11 @@ def _dependent(plan: Plan, device: Device, f: list[Any], executed: list[Floats])
 
 
 def _copy_latency(device: Device, accesses: list[AccessTotals]) -> Floats:
-    """Load-to-use of asynchronous copies: all of one step are waited for, so the buffer that comes from memory most counts."""
+    """Load-to-use of what is loaded ahead: all of one step are waited for, so the buffer that comes from memory most counts."""
     share = np.zeros(1)
     for a in accesses:
-        if is_asynchronous(a.plan) and a.plan.kind == "load" and a.plan.access.buffer.space == "global":
+        ahead = is_asynchronous(a.plan) or any(loop.stages != 1 for loop in a.plan.site.serial())
+        if ahead and a.plan.kind == "load" and a.plan.access.buffer.space == "global":
             share = np.maximum(share, np.minimum(a.dram_bytes / np.maximum(a.l2_bytes, 1.0), 1.0))
     latency: Floats = device.l2.latency_cycles + share * (device.dram.latency_cycles - device.l2.latency_cycles)
     return latency

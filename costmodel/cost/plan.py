@@ -377,7 +377,8 @@ def _round_trips(kernel: Kernel, sheet: Sheet) -> tuple[RoundTrip, ...]:
             if access.buffer.space not in ("global", "shared"):
                 continue
             stages = next((loop.stages for loop in reversed(site.serial()) if loop.stages != 1), sympy.Integer(1))
-            key = (rolled, access.buffer.space, stages if site.leaf.asynchronous else None, phase)
+            ahead = site.leaf.asynchronous or (access.buffer.space == "global" and stages != 1)
+            key = (rolled, access.buffer.space, stages if ahead else None, phase)
             batch = found.setdefault(key, _Batch(_trips(site.loops)))
             batch.bytes += _iterations(site) * access.bytes
             batch.behind_barrier |= (
