@@ -48,6 +48,8 @@ class Charged:
     parts: dict[str, dict[str, Floats]]
     """SM cycles of each term, by the unit it runs on."""
     chain: Floats
+    waits: Floats
+    """Cycles that one warp waits for what it loads."""
     tail: Floats
     residency: Residency
     threads: Ints
@@ -222,7 +224,7 @@ def _charge(
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
     waiting = _dependent(plan, device, f, executed)
-    chain = _chain(plan, device, f, units, warps, held, accesses, waiting, executed)
+    chain, waits = _chain(plan, device, f, units, warps, held, accesses, waiting, executed)
     if "latency" in without:
         chain = zero
     tail = tail_factor(blocks, held.blocks_per_sm, sms) if "tail" not in without else np.ones(rows)
@@ -241,6 +243,7 @@ def _charge(
         amounts=amounts,
         parts=parts,
         chain=chain,
+        waits=waits,
         tail=tail,
         residency=held,
         threads=threads,
@@ -297,7 +300,7 @@ def _chain(
     accesses: list[AccessTotals],
     dependent: Floats,
     executed: list[Floats],
-) -> Floats:
+) -> tuple[Floats, Floats]:
     """SM cycles in which all warps run their own chains, as many at a time as are resident.
 
     One warp alone issues on its own scheduler, holds the memory path for its requests, and waits for a
@@ -321,11 +324,11 @@ def _chain(
         elif trip.behind_barrier:
             latency = device.dram.latency_cycles
         else:
-            latency = _load_latency(device, accesses)
+            latency = _load_latency(device, [accesses[n] for n in trip.loads])
         waits = waits + load_wait(trips, loaded, latency, IN_FLIGHT_WORDS)
     own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
-    return result
+    return result, waits
 
 
 MATRIX_LANES = 32
@@ -360,11 +363,8 @@ def _copy_latency(device: Device, accesses: list[AccessTotals]) -> Floats:
     return latency
 
 
-def _load_latency(device: Device, accesses: list[AccessTotals]) -> Floats | float:
-    """Mean load-to-use of global loads that are not behind a barrier: by where their sectors come from."""
-    loads = [a for a in accesses if a.plan.kind == "load" and a.plan.access.buffer.space == "global" and not a.plan.staged]
-    if not loads:
-        return 0.0
+def _load_latency(device: Device, loads: list[AccessTotals]) -> Floats:
+    """Mean load-to-use of global loads: by where their sectors come from."""
     asked = sum((a.sectors for a in loads), np.zeros(1)) * device.l2.sector_bytes
     from_l2 = np.minimum(sum((a.l2_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), 1.0)
     from_dram = np.minimum(sum((a.dram_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), from_l2)

@@ -94,6 +94,7 @@ def _requests(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, A
     What one pass of the loops that change a request takes is remembered; the other loops multiply it.
     """
     lanes = lane_plan(plan.kernel, a.site, a.access, _granule(a, device), columns)
+    columns = lanes.completed(columns)
     times = float(lanes.outer(columns)[0])
     key = (id(lanes), *(columns[n] for n in lanes.names))
     known = memory.get(key)

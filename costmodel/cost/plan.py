@@ -113,6 +113,8 @@ class RoundTrip:
     """Handle: pipeline stages of asynchronous copies; None for loads into registers."""
     guarded: tuple[tuple[int, int], ...] | None
     """Where all of them are guarded: positions of their statements, and handles of the copies of each in one trip."""
+    loads: tuple[int, ...]
+    """Positions among the plan's accesses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ def make_plan(kernel: Kernel) -> Plan:
         checks=make_checks(kernel),
         statements=tuple(statements),
         accesses=tuple(accesses),
-        round_trips=_round_trips(kernel, sheet),
+        round_trips=_round_trips(kernel, sheet, accesses),
         names=_sizes_used(kernel),
         warnings=loose_ends(kernel),
     )
@@ -361,11 +363,12 @@ def _bytes_in_flight(kernel: Kernel) -> sympy.Expr:
     return total
 
 
-def _round_trips(kernel: Kernel, sheet: Sheet) -> tuple[RoundTrip, ...]:
+def _round_trips(kernel: Kernel, sheet: Sheet, accesses: list[AccessPlan]) -> tuple[RoundTrip, ...]:
     """Groups of loads in the same machine loop, between the same barriers: they are issued together and waited for once."""
     barriers = [s for s in kernel.sites if isinstance(s.leaf, Barrier)]
     found: dict[tuple[tuple[str, ...], str, sympy.Expr | None, int], _Batch] = {}
     phase, position = 0, -1
+    place = {id(a.access): n for n, a in enumerate(accesses) if a.kind == "load"}
     for site in kernel.sites:
         if isinstance(site.leaf, Barrier):
             phase += 1
@@ -385,6 +388,7 @@ def _round_trips(kernel: Kernel, sheet: Sheet) -> tuple[RoundTrip, ...]:
                 behind and access.buffer.space == "global" and any(a.buffer.space == "shared" for a in site.leaf.stores)
             )
             batch.sites[position] = site
+            batch.loads.append(place[id(access)])
     return tuple(
         RoundTrip(
             space,
@@ -395,6 +399,7 @@ def _round_trips(kernel: Kernel, sheet: Sheet) -> tuple[RoundTrip, ...]:
             tuple((n, sheet.add(sympy.Mul(*(loop.unroll for loop in s.serial())))) for n, s in batch.sites.items())
             if all(s.guards for s in batch.sites.values())
             else None,
+            tuple(batch.loads),
         )
         for (_, space, stages, _), batch in found.items()
     )
@@ -408,6 +413,7 @@ class _Batch:
     bytes: sympy.Expr = sympy.Integer(0)
     behind_barrier: bool = False
     sites: dict[int, Site] = field(default_factory=dict)
+    loads: list[int] = field(default_factory=list)
 
 
 def _shares_rolled(barrier: Site, rolled: tuple[str, ...]) -> bool:

@@ -9,6 +9,7 @@ evenly, as in `library_gemm`. Sources: kernel names and grids in the data; maxas
 
 from costmodel import kernel
 from costmodel.dtypes import f32
+from costmodel.ir import maximum
 
 VECTOR = 4
 STEP = 8
@@ -35,8 +36,8 @@ def _product(k, B, M, N, K, BM, BN, TM, TN, SLICES, V, SPLIT, SPLITS, by_depth):
     steps = -(-K // (deep * SPLIT))
     depth = steps * SPLIT * deep
     k.require(BM % TM == 0, BN % TN == 0, TM % VECTOR == 0, TN % VECTOR == 0)
-    if V > 1:
-        k.require(K % V == 0, N % V == 0)
+    uneven = maximum(K % VECTOR, N % VECTOR)
+    k.require(uneven == 0 if V > 1 else uneven > 0)
     if SPLITS:
         k.require(SPLIT > 1, SPLIT * deep <= K)
     X = k.buffer("X", (B, down * tall, depth), f32, strides=(M * K, K, 1), read_only=True)
@@ -101,7 +102,7 @@ def _product(k, B, M, N, K, BM, BN, TM, TN, SLICES, V, SPLIT, SPLITS, by_depth):
 
 TILES = [(128, 128, 8, 8, 1), (64, 128, 8, 8, 1), (128, 64, 8, 8, 1), (64, 64, 8, 8, 1), (32, 128, 4, 4, 1), (128, 32, 4, 4, 1), (32, 64, 4, 8, 4), (32, 32, 4, 8, 4)]
 """BM, BN, TM, TN, slices. Source: names of cuBLAS kernels and their block sizes (`volta_sgemm_128x64_tn`, 128 threads)."""
-SPLIT = (1, 2, 3, 4, 6, 8)
+SPLIT = (1, 2, 3, 5, 8)
 
 
 def _tiles(splits):
