@@ -362,7 +362,7 @@ def test_a_query_may_choose_one_of_several_gpus(cli, tmp_path):
         (["estimate", "vector_add"], "missing option '--device'"),
         (["estimate", "vector_add", "-d"], "requires an argument"),
         (["estimate", "vecto_add", "-d", "H100"], "no description 'vecto_add'; did you mean vector_add"),
-        (["estimate", "", "-d", "H100"], "no description ''; known: convolution_2d, copy"),
+        (["estimate", "", "-d", "H100"], "no description ''; known: bmm, convolution_2d, copy"),
         (["estimate", "vector_add:x", "-d", "H100"], "no description 'vector_add:x'"),
         (["estimate", "none.py:f", "-d", "H100"], "none.py: no such file"),
         (["estimate", "none.py", "-d", "H100"], "none.py: no such file"),

@@ -13,9 +13,9 @@ import numpy.typing as npt
 __all__ = ["TURNAROUND", "mixed_efficiency"]
 
 TURNAROUND = 0.07
-"""Lost where half of the bytes are written. Source: gpu-benches (te42kyfo), stream_scale over stream_read at full occupancy: 0.877 to
-0.979, median 0.928, on A100 40 GB, A100 80 GB, A40, H100 PCIe, L40, MI100, RX 6900 XT, V100 (not H200 and MI210,
-whose reads alone were slower)."""
+"""Lost where half of the bytes are written. Source: gpu-benches (te42kyfo), stream_scale over stream_read at full occupancy:
+0.877 to 0.979, median 0.928, on A100 40 GB, A100 80 GB, A40, H100 PCIe, L40, MI100, RX 6900 XT, V100 (not H200 and MI210, whose
+reads alone were slower)."""
 
 Floats = npt.NDArray[np.float64]
 

@@ -26,7 +26,7 @@ def estimate(
     device: Device | str,
     *,
     registers: int | None = None,
-    warm: Warm | None = None,
+    warm: Warm | int | None = None,
     **sizes: Any,
 ) -> Cost:
     """Predict the time of one launch.

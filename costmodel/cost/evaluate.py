@@ -218,7 +218,15 @@ def _charge(
     to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
     written = sum((a.dram_bytes for a in accesses if a.plan.kind == "store"), np.zeros(rows))
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device) * mixed_efficiency(to_dram - written, written), ports * hz)
-    add("dram", "dram", to_dram / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s, _beside(accesses, "dram_bytes"))
+    add(
+        "dram",
+        "dram",
+        to_dram / dram_rate * hz * sms,
+        to_dram,
+        "B",
+        device.dram.bandwidth_bytes_per_s,
+        _beside(accesses, "dram_bytes"),
+    )
     if "issue" in without:
         instructions = zero
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)

@@ -120,7 +120,13 @@ def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str,
     r = replace(r, outer=1.0) if once else r
     if space == "global":
         moved = coalesce(r, device.l2.sector_bytes, device.l1.line_bytes)
-        return moved.requests, r.totals(copy_cycles(r, device) if is_asynchronous(a) else l1_cycles(r, device)), moved.sectors, moved.lines, _nothing()
+        return (
+            moved.requests,
+            r.totals(copy_cycles(r, device) if is_asynchronous(a) else l1_cycles(r, device)),
+            moved.sectors,
+            moved.lines,
+            _nothing(),
+        )
     if space == "shared":
         wavefronts, cycles = shared_cycles(r, device)
         filled = is_asynchronous(a) and a.kind == "store"  # arrives as a line of L1 does, off the load/store path

@@ -28,7 +28,9 @@ _ROWS_AT_ONCE = 1 << 14
 Ints = npt.NDArray[np.int64]
 
 
-def best_schedule(scorer: Scorer, problems: pd.DataFrame | Mapping[str, Any], schedules: pd.DataFrame | Mapping[str, Any]) -> Scores:
+def best_schedule(
+    scorer: Scorer, problems: pd.DataFrame | Mapping[str, Any], schedules: pd.DataFrame | Mapping[str, Any]
+) -> Scores:
     """Price each problem at its fastest schedule.
 
     Args:
@@ -37,8 +39,8 @@ def best_schedule(scorer: Scorer, problems: pd.DataFrame | Mapping[str, Any], sc
         schedules: a column for each size that is the library's; a row for each kernel it has.
 
     Returns:
-        Scores of the problems' rows, in their order; their table has the columns of the chosen schedule too. Where no schedule can
-        run, the reason is that of the first.
+        Scores of the problems' rows, in their order; their table has the columns of the chosen schedule too. Where no
+        schedule can run, the reason is that of the first.
 
     Raises:
         SizeError: no schedule, a column in both tables, or one that is missing.
@@ -67,7 +69,11 @@ def best_schedule(scorer: Scorer, problems: pd.DataFrame | Mapping[str, Any], sc
 
 
 def score_measured(
-    mapping: DatasetMapping, device: Device, arguments: pd.DataFrame | Mapping[str, Any], description: Description | None = None, **options: Any
+    mapping: DatasetMapping,
+    device: Device,
+    arguments: pd.DataFrame | Mapping[str, Any],
+    description: Description | None = None,
+    **options: Any,
 ) -> Scores:
     """Price the rows of a data set in the way in which they were measured.
 
@@ -102,21 +108,25 @@ def _best_of(scorer: Scorer, problems: pd.DataFrame, schedules: pd.DataFrame) ->
     return _taken(scores, best * rows + np.arange(rows))
 
 
+_ARRAYS = ("seconds", "reason", "bound", "same", "bytes", "unweighted_bytes", "roofline_s")
+
+
 def _taken(scores: Scores, rows: Ints) -> Scores:
     """The scores of these rows."""
-    return Scores(
-        scores.table.iloc[rows].reset_index(drop=True), scores.seconds[rows], scores.reason[rows], scores.bound[rows],
-        scores.same[rows], scores.bytes[rows], scores.unweighted_bytes[rows], scores.roofline_s[rows],
-        {name: values[rows] for name, values in scores.counters.items()},
-    )  # fmt: skip
+    return replace(
+        scores,
+        table=scores.table.iloc[rows].reset_index(drop=True),
+        counters={name: values[rows] for name, values in scores.counters.items()},
+        **{name: getattr(scores, name)[rows] for name in _ARRAYS},
+    )
 
 
 def _joined(parts: list[Scores]) -> Scores:
     if len(parts) == 1:
         return parts[0]
-    arrays = ("seconds", "reason", "bound", "same", "bytes", "unweighted_bytes", "roofline_s")
-    return Scores(
-        pd.concat([p.table for p in parts], ignore_index=True),
-        *(np.concatenate([getattr(p, name) for p in parts]) for name in arrays),
-        {name: np.concatenate([p.counters[name] for p in parts]) for name in parts[0].counters},
+    return replace(
+        parts[0],
+        table=pd.concat([p.table for p in parts], ignore_index=True),
+        counters={name: np.concatenate([p.counters[name] for p in parts]) for name in parts[0].counters},
+        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS},
     )

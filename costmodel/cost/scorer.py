@@ -113,7 +113,7 @@ class Scorer:
         *,
         registers: int | None = None,
         without: Iterable[str] = (),
-        warm: Warm | None = None,
+        warm: Warm | int | None = None,
     ) -> None:
         """Take a kernel and a device.
 

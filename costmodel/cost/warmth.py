@@ -1,10 +1,10 @@
 """What earlier launches left in L2: cold is the default, warm is said for each buffer.
 
-`warm={"X": 1, "W": 6}` says that the next launch touches the same X again, and that six different W take turns. Between two
-uses of a buffer the other ones pass through L2: a buffer that comes back after n launches meets n of each that is always new,
-and at most as many of the others as take turns. What all of them take against the effective L2 gives the share of the
-buffer that is still there; reads of that share never reach memory, and neither do writes, for the next ones replace them.
-A buffer that the launch itself fills before it reads it (partial sums) is warm with n = 1.
+`warm=1` says that each launch uses the same memory as the one before; `warm={"X": 1, "W": 6}` that the next launch touches the same
+X again, and that six different W take turns. Between two uses of a buffer the other ones pass through L2: a buffer that comes back
+after n launches meets n of each that is always new, and at most as many of the others as take turns. What all of them take against
+the effective L2 gives the share of the buffer that is still there; reads of that share never reach memory, and neither do writes,
+for the next ones replace them. A buffer that the launch itself fills before it reads it (partial sums) is warm with n = 1.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ Warm = Mapping[str, int]
 """Global buffer to launches until the same memory is used again: 1 for every launch, n where n copies take turns."""
 
 
-def checked_warm(warm: Warm | None, kernel: Kernel) -> dict[str, int]:
-    """The buffers that are warm.
+def checked_warm(warm: Warm | int | None, kernel: Kernel) -> dict[str, int]:
+    """The buffers that are warm; one number holds for all of them.
 
     Raises:
         SizeError: a name is no global buffer of the kernel, or a number is not at least 1.
     """
     names = [b.name for b in kernel.buffers if b.space == "global"]
-    for name, launches in (warm or {}).items():
+    given = {} if warm is None else warm if isinstance(warm, Mapping) else dict.fromkeys(names, warm)
+    for name, launches in given.items():
         if isinstance(launches, bool) or not isinstance(launches, int) or launches < 1:
             raise SizeError(f"{kernel.name}: warm[{name!r}]={launches!r}: expected launches until it is used again, at least 1")
         if name not in names:
             raise SizeError(f"{kernel.name}: warm: no global buffer {name!r}; it has {', '.join(names) or 'none'}")
-    return dict(warm or {})
+    return dict(given)
 
 
 def resident_share(buffer: str, sizes: Mapping[str, Floats], warm: Warm, capacity_bytes: float) -> Floats:

@@ -15,6 +15,7 @@ import sympy
 from costmodel.counts.affine import below_zero
 from costmodel.counts.cases import Expansion
 from costmodel.counts.nests import label
+from costmodel.counts.pitch import Pitch, row_pitch
 from costmodel.counts.shorthand import Completion, Shorthand
 from costmodel.ir import Access, Kernel, Loop, Site
 from costmodel.symbols import Condition, Program, compile_program, expanded, free_names
@@ -37,6 +38,8 @@ class LanePlan:
     exact: bool
     completed: Completion
     """Adds the columns of names that stand for expressions of sizes."""
+    pitch: Pitch | None
+    """A size of which only the remainder matters where it is large."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,6 +151,8 @@ def _build(key: _Key) -> LanePlan:
     return LanePlan(
         compile_program(shape), _outer(outside, share), expansion, compile_program(lane_forms), tuple(sorted(names)), itemsize,
         all(g.fraction is None for g in site.guards), short.completion(),
+        row_pitch(lane, [*shape[:4], *shape[5::2], *slack, *unequal, *(loops[i].extent for i in (*pinned, *folded))], list(threads),
+                  itemsize, key.granule_bytes),
     )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def warp_requests(
     """
     plan = lane_plan(kernel, site, access, granule_bytes, columns)
     columns = plan.completed(columns)
-    unique, inverse, count = distinct_rows(columns, plan.names)
+    unique, inverse, count = distinct_rows(plan.pitch.canonical(columns) if plan.pitch else columns, plan.names)
     dx, dy, dz, width, *folded = plan.shape(unique)
     cases = expand(plan.expansion, unique, count, (dx, dy, dz))
     cases = _phases(cases, folded, plan.itemsize, granule_bytes)

@@ -27,17 +27,18 @@ WARPGROUP = 4 * LANES
 
 
 @kernel(static=("INSTRUCTION", "SPLITS", "MULTICAST"))
-def library_gemm(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False, INSTRUCTION="mma", MULTICAST=""):
+def library_gemm(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False, INSTRUCTION="mma", MULTICAST="", FEW=1 << 20):
     """Y = X·Wᵀ with matrix instructions: `mma` of a warp, or `wgmma` of four.
 
-    `SPLITS` says whether `SPLIT` is more than 1. With `MULTICAST="W"` the two blocks of a cluster need the same tile of W, and each
-    copies half of it into both (X likewise).
+    `SPLITS` says whether `SPLIT` is more than 1. With `MULTICAST="W"` the two blocks of a cluster need the same tile of W,
+    and each copies half of it into both (X likewise). Libraries choose tiles no taller than four times M (or 64 rows), and split the depth
+    only of fewer than `FEW` tiles.
     """
     group = WARPGROUP if INSTRUCTION == "wgmma" else LANES
     threads = BM // WM * (BN // WN) * group
-    k.require(BM % WM == 0, BN % WN == 0)
+    k.require(BM % WM == 0, BN % WN == 0, BM <= maximum(4 * M, 64))
     acc = k.register("acc", (WM * WN // group,), f32)
-    with _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, MULTICAST) as (depth, t):
+    with _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, MULTICAST, FEW) as (depth, t):
         wn, wm = t // group % (BN // WN) * WN, t // group // (BN // WN) * WM
         if INSTRUCTION == "wgmma":
             _wgmma(k, depth, acc, t, BK, WM, WN, wm, wn)
@@ -80,7 +81,7 @@ def _wgmma(k, depth, acc, t, BK, WM, WN, wm, wn):
 
 
 @contextmanager
-def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, multicast):
+def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, multicast, few):
     """What all such kernels share: grid, asynchronous copies, and the stores of a tile. Yields the main loop and the thread."""
     pieces = BK // VECTOR
     high = threads // pieces
@@ -97,7 +98,7 @@ def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, multicast):
     if multicast:
         k.require((down if multicast == "W" else right) >= 2)
     if SPLITS:
-        k.require(SPLIT > 1, SPLIT * BK <= K)
+        k.require(SPLIT > 1, SPLIT * BK <= K, down * right < few)
         partial = k.buffer("partial", (SPLIT, down * tall, right * wide), f32, strides=(down * tall * N, N, 1))
         grid = (right, down, SPLIT)
     else:
@@ -121,7 +122,7 @@ def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, multicast):
 
         yield depth(), x + pieces * y
 
-        def finish(name, vector, act):
+        def finish(vector, act):
             """Every element of the tile, `vector` at a time: a row of lanes side by side, the others in further rows."""
             with k.unrolled(-(-BM // high), "i") as i, k.unrolled(-(-BN // (pieces * vector)), "j") as j:
                 row, column = i * high + y, (j * pieces + x) * vector
@@ -129,14 +130,14 @@ def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, multicast):
                     act(m * tall + row, n * wide + column)
 
         if SPLITS:
-            finish("partial sums", 4, lambda r, c: k.store(partial[part, r, c].wide(4), name="partial sums"))
+            finish(4, lambda r, c: k.store(partial[part, r, c].wide(4), name="partial sums"))
             k.barrier()
             add = k.add(f32, 4)
-            finish("sum", 4, lambda r, c: k.do("sum", loads=partial[part, r, c].wide(4).uncached(), work=add))
+            finish(4, lambda r, c: k.do("sum", loads=partial[part, r, c].wide(4).uncached(), work=add))
             with k.when(part < 1):
-                finish("result", VECTOR, lambda r, c: k.store(Y[r, c].wide(VECTOR), name="result"))
+                finish(VECTOR, lambda r, c: k.store(Y[r, c].wide(VECTOR), name="result"))
         else:
-            finish("result", VECTOR, lambda r, c: k.store(Y[r, c].wide(VECTOR), name="result"))
+            finish(VECTOR, lambda r, c: k.store(Y[r, c].wide(VECTOR), name="result"))
 
 
 def swizzled(piece, row, pieces):
@@ -151,16 +152,16 @@ def _group(tiles):
 
 
 AMPERE = [
-    (128, 256, 32, 64, 64, 3), (256, 128, 32, 64, 64, 3), (128, 128, 32, 64, 64, 4), (64, 128, 64, 32, 64, 4), (128, 64, 64, 64, 32, 4),
-    (64, 64, 64, 32, 32, 5), (32, 64, 64, 32, 16, 6), (16, 64, 128, 16, 16, 4),
+    (128, 256, 32, 64, 64, 3), (256, 128, 32, 64, 64, 3), (128, 128, 32, 64, 64, 4), (64, 128, 64, 32, 64, 4),
+    (128, 64, 64, 64, 32, 4), (64, 64, 64, 32, 32, 5), (32, 64, 64, 32, 16, 6), (16, 64, 128, 16, 16, 4),
 ]  # fmt: skip
-"""BM, BN, BK, WM, WN, stages. Source: tiles in the names of cuBLAS 11 and 12 kernels for sm_80 (`ampere_bf16_s16816gemm_…_stages_32x3`)
-and of CUTLASS's profiler."""
+"""BM, BN, BK, WM, WN, stages. Source: tiles in the names of cuBLAS 11 and 12 kernels for sm_80, such as
+`ampere_bf16_s16816gemm_bf16_256x128_ldg8_f2f_stages_32x3_tn`, and of CUTLASS's profiler."""
 HOPPER = [
-    (128, 256, 64, 64, 256, 4), (256, 128, 64, 128, 128, 4), (128, 128, 64, 64, 128, 5), (64, 256, 64, 64, 256, 4), (64, 128, 64, 64, 128, 6),
-    (64, 64, 64, 64, 64, 8), (64, 32, 64, 64, 32, 10),
+    (128, 256, 64, 64, 256, 4), (256, 128, 64, 128, 128, 4), (128, 128, 64, 64, 128, 5), (64, 256, 64, 64, 256, 4),
+    (64, 128, 64, 64, 128, 6), (64, 64, 64, 64, 64, 8), (64, 32, 64, 64, 32, 10),
 ]  # fmt: skip
-"""The same for sm_90 (`sm90_xmma_gemm_bf16bf16_…_tilesize128x256x64_warpgroupsize2x1x1`, `nvjet_…_64x32_64x…`)."""
+"""The same for sm_90, such as `sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x256x64_warpgroupsize2x1x1`, `nvjet_…_64x32_64x…`."""
 SPLIT = (1, 2, 4, 8, 16)
 LARGEST_SPLIT = 128 * 128
 """Elements of the largest tile whose depth is shared."""
@@ -173,9 +174,12 @@ def tiles(device):
     for BM, BN, BK, WM, WN, stages in HOPPER if hopper else AMPERE:
         for split in SPLIT if BM * BN <= LARGEST_SPLIT else SPLIT[:1]:
             shared = ["", "W" if BN >= BM else "X"] if hopper and BM * BN >= LARGEST_SPLIT else [""]
-            rows += [(BM, BN, BK, WM, WN, stages, split, split > 1, "wgmma" if hopper else "mma", multicast) for multicast in shared]
-    names = ("BM", "BN", "BK", "WM", "WN", "STAGES", "SPLIT", "SPLITS", "INSTRUCTION", "MULTICAST")
-    return dict(zip(names, (list(column) for column in zip(*rows)), strict=True))
+            rows += [
+                (BM, BN, BK, WM, WN, stages, split, split > 1, "wgmma" if hopper else "mma", multicast, 2 * device.sm_count)
+                for multicast in shared
+            ]
+    names = ("BM", "BN", "BK", "WM", "WN", "STAGES", "SPLIT", "SPLITS", "INSTRUCTION", "MULTICAST", "FEW")
+    return dict(zip(names, (list(column) for column in zip(*rows, strict=True)), strict=True))
 
 
 SPACE = {

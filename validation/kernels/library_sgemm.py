@@ -1,10 +1,11 @@
 """Single-precision matrix products of vendor libraries on FMA lanes: PyTorch's `linear` and `bmm`.
 
-A block of warps computes a BM × BN tile of Y in short steps of the depth: a step is loaded into registers while the one before is multiplied
-(`stages=2`), then stored to shared memory; each thread keeps TM × TN sums. With `SLICES` > 1 as many groups of threads take turns at
-the depth of a step and add up at the end; with `SPLIT` > 1 as many blocks share the depth of a tile. The slow dimension of Y is M,
-the fast one N; libraries name tiles the other way round (`sgemm_128x64` is BN = 128, BM = 64). Tiles share rows and columns
-evenly, as in `library_gemm`. Sources: kernel names and grids in the data; maxas, "SGEMM" (Scott Gray), for the inner loops.
+A block of warps computes a BM × BN tile of Y in short steps of the depth: a step is loaded into registers while the one before is
+multiplied (`stages=2`), then stored to shared memory; each thread keeps TM × TN sums. With `SLICES` > 1 as many groups of threads
+take turns at the depth of a step (adding up their sums at the end is left out); with `SPLIT` > 1 as many blocks share the depth
+of a tile. M is the slow dimension of Y, N the fast one; libraries name tiles the other way round (`sgemm_128x64` is
+BN = 128, BM = 64). Tiles share rows and columns evenly, as in `library_gemm`, in whole groups of `EVEN`. Sources: kernel names and
+grids in NeuSight's data; maxas, "SGEMM" (Scott Gray), for the inner loops.
 """
 
 from costmodel import kernel
@@ -12,6 +13,8 @@ from costmodel.dtypes import f32
 from costmodel.ir import maximum
 
 VECTOR = 4
+EVEN = 8
+"""Rows and columns that a tile holds are a multiple of this: a sector of them."""
 STEP = 8
 """Depth of a step of one slice."""
 
@@ -30,7 +33,7 @@ def bmm(k, *, B, M, N, K, BM, BN, TM, TN, SLICES, V, SPLIT=1, SPLITS=False):
 
 def _product(k, B, M, N, K, BM, BN, TM, TN, SLICES, V, SPLIT, SPLITS, by_depth):
     down, right = -(-M // BM), -(-N // BN)
-    tall, wide = -(-M // down), -(-N // right)
+    tall, wide = (-(-n // (tiles * EVEN)) * EVEN for n, tiles in ((M, down), (N, right)))
     each = (BM // TM) * (BN // TN)
     threads, deep = each * SLICES, STEP * SLICES
     steps = -(-K // (deep * SPLIT))
@@ -45,8 +48,8 @@ def _product(k, B, M, N, K, BM, BN, TM, TN, SLICES, V, SPLIT, SPLITS, by_depth):
         W = k.buffer("W", (B, right * wide, depth), f32, strides=(N * K, K, 1), read_only=True)
     else:
         W = k.buffer("W", (B, depth, right * wide), f32, strides=(K * N, N, 1), read_only=True)
-    Y = k.buffer("Y", (B, down * tall, right * wide), f32, strides=(M * N, N, 1))
-    partial = k.buffer("partial", (SPLIT, down * tall, right * wide), f32) if SPLITS else None
+    Y = k.buffer("Y", (B, down * tall, right * wide + deep), f32, strides=(M * N, N, 1))
+    partial = k.buffer("partial", (SPLIT, down * tall, right * wide + deep), f32) if SPLITS else None
     shX, shW = k.shared("shX", (2 * deep, BM), f32), k.shared("shW", (2 * deep, BN), f32)
     acc = k.register("acc", (TM, TN), f32)
     x_reg, w_reg = k.register("x_reg", (TM,), f32), k.register("w_reg", (TN,), f32)
@@ -54,7 +57,7 @@ def _product(k, B, M, N, K, BM, BN, TM, TN, SLICES, V, SPLIT, SPLITS, by_depth):
     quick = deep // V
     high = threads // quick
     with k.blocks(right, down, SPLIT if SPLITS else B) as (n, m, last), k.threads(quick, high) as (tx, ty):
-        batch, part = (0, last) if SPLITS else (last, 0)
+        batch, part = (0 if SPLITS or by_depth else last), (last if SPLITS else 0)
         lane, own = (tx + quick * ty) % each, (tx + quick * ty) // each
         across, along = lane % (BN // TN), lane // (BN // TN)
 
@@ -78,16 +81,20 @@ def _product(k, B, M, N, K, BM, BN, TM, TN, SLICES, V, SPLIT, SPLITS, by_depth):
             with k.unrolled(STEP, "kk") as kk:
                 row = own * STEP + kk
                 with k.unrolled(TM // VECTOR, "i") as i:
-                    k.copy(shX[row, (along + i * (BM // TM)) * VECTOR].wide(VECTOR), x_reg[i * VECTOR].wide(VECTOR), "fragment of X")
+                    k.copy(
+                        shX[row, (along + i * (BM // TM)) * VECTOR].wide(VECTOR), x_reg[i * VECTOR].wide(VECTOR), "fragment of X"
+                    )
                 with k.unrolled(TN // VECTOR, "j") as j:
-                    k.copy(shW[row, (across + j * (BN // TN)) * VECTOR].wide(VECTOR), w_reg[j * VECTOR].wide(VECTOR), "fragment of W")
+                    k.copy(
+                        shW[row, (across + j * (BN // TN)) * VECTOR].wide(VECTOR), w_reg[j * VECTOR].wide(VECTOR), "fragment of W"
+                    )
                 with k.unrolled(TM, "i") as i, k.unrolled(TN, "j") as j:
                     k.do("multiply", loads=[x_reg[i], w_reg[j], acc[i, j]], stores=acc[i, j], work=k.fma(f32))
 
         def finish(act):
-            with k.unrolled(-(-BM // high), "i") as i, k.unrolled(-(-BN // (quick * V)), "j") as j:
+            with k.unrolled(-(-BM // high), "i") as i, k.unrolled(-(-wide // (quick * V)), "j") as j:
                 row, column = i * high + ty, (j * quick + tx) * V
-                with k.when(row < tall, column < wide):
+                with k.when(row < tall):
                     act(m * tall + row, n * wide + column)
 
         if SPLITS:
@@ -100,7 +107,16 @@ def _product(k, B, M, N, K, BM, BN, TM, TN, SLICES, V, SPLIT, SPLITS, by_depth):
             finish(lambda r, c: k.store(Y[batch, r, c].wide(V), name="result"))
 
 
-TILES = [(128, 128, 8, 8, 1), (64, 128, 8, 8, 1), (128, 64, 8, 8, 1), (64, 64, 8, 8, 1), (32, 128, 4, 4, 1), (128, 32, 4, 4, 1), (32, 64, 4, 8, 4), (32, 32, 4, 8, 4)]
+TILES = [
+    (128, 128, 8, 8, 1),
+    (64, 128, 8, 8, 1),
+    (128, 64, 8, 8, 1),
+    (64, 64, 8, 8, 1),
+    (32, 128, 4, 4, 1),
+    (128, 32, 4, 4, 1),
+    (32, 64, 4, 8, 4),
+    (32, 32, 4, 8, 4),
+]
 """BM, BN, TM, TN, slices. Source: names of cuBLAS kernels and their block sizes (`volta_sgemm_128x64_tn`, 128 threads)."""
 SPLIT = (1, 2, 3, 5, 8)
 

@@ -58,8 +58,8 @@ def _softmax(k, B, H, width, T, dtype):
 
 
 def _softmax_by_warps(k, B, H, width, dtype):
-    k.require(H <= width)
-    k.require(2 * H > width)
+    k.require(width >= H)
+    k.require(width < 2 * H)
     each = width // LANES
     x, y = k.buffer("x", (B, H), dtype), k.buffer("y", (B, H), dtype)
     row, exchange = k.register("row", (each,), f32), k.shared("exchange", (LANES,), f32)
@@ -80,8 +80,8 @@ def _softmax_by_blocks(k, B, H, T, dtype):
     vector = 16 // dtype.itemsize
     k.require(H > 1024, T % LANES == 0)
     most = minimum(H // vector, 1024)
-    k.require(2 * T >= most)
-    k.require(T < most)
+    k.require(most <= 2 * T)
+    k.require(most > T)
     x, y, _ = _rows(k, B, H, dtype, vector)
     partial = k.shared("partial", (LANES,), f32)
     whole = H // (vector * T)
@@ -166,7 +166,7 @@ SCHEDULES = {"WIDTH": WIDTHS + [0] * len(BLOCKS), "T": [LANES * WARPS] * len(WID
 """Kernels that the library has for softmax; its own rules (`k.require` above) leave one for each row length."""
 SPACE = {"softmax": {"B": 8192, "H": [256, 1024, 4096, 16384], "WIDTH": [256, 1024, 0], "T": 512}}
 CALL_S = 12e-6
-"""From one event to the next around a Python call that launches nothing long: 5 to 30 µs, their geometric mean (NeuSight's protocol)."""
+"""Between events around a Python call, beside the kernel: 5 to 30 µs by the description of NeuSight's data; their geometric mean."""
 DATASETS = {
     "neusight_softmax": {"description": softmax, "schedules": SCHEDULES, "launch_s": CALL_S},
     "softmax_fp16": {"description": softmax_f16, "schedules": SCHEDULES},
