@@ -265,7 +265,7 @@ def test_registers_a_compiler_told():
         with pytest.raises(SizeError, match="registers"):
             estimate(GEMM, "V100", registers=bad, **SIZES)  # type: ignore[arg-type]
         with pytest.raises(SizeError, match="registers"):
-            Scorer(GEMM, "V100", registers=bad).score(SIZES)  # type: ignore[arg-type]
+            Scorer(GEMM, "V100", registers=bad).score(SIZES)
 
 
 # -- what cannot run
@@ -822,7 +822,7 @@ def test_a_row_read_three_times_comes_from_memory_once():
 
     cost = estimate(passes, "H100", R=65536, N=1024, P=1)
     (dram,) = (level for level in cost.levels if level.name == "dram")
-    assert dram.transferred_bytes == pytest.approx(2 * 4 * 65536 * 1024, rel=0.01)
+    assert dram.transferred_bytes == pytest.approx(2 * 4 * 65536 * 1024, rel=0.04)  # a part of y stays in L2
 
 
 def test_matrix_work_does_not_depend_on_the_warp_size():
@@ -844,8 +844,8 @@ def test_a_fraction_takes_its_share_of_memory_traffic():
     def dram(cost):
         return next(level.transferred_bytes for level in cost.levels if level.name == "dram")
 
-    whole, nothing = (dram(estimate(some, "H100", N=1 << 20, SHARE=s)) for s in (1, 0))
-    assert whole == 4 << 20
+    whole, nothing = (dram(estimate(some, "H100", N=1 << 28, SHARE=s)) for s in (1, 0))
+    assert whole == pytest.approx(4 << 28)
     assert nothing == 0
 
 
@@ -861,8 +861,8 @@ def test_an_array_larger_than_l2_comes_from_memory_each_time_it_is_read():
         cost = estimate(again, "V100", N=n, P=p)
         return next(level.transferred_bytes for level in cost.levels if level.name == "dram")
 
-    assert dram(1 << 19, 10) == 4 << 19  # 2 MiB stay in the L2
-    assert dram(1 << 26, 10) == 10 * (4 << 26)  # 256 MiB do not
+    assert dram(1 << 19, 10) < 4 << 9  # 2 MiB stay in the L2, from launch to launch
+    assert dram(1 << 26, 10) == pytest.approx(10 * (4 << 26))  # 256 MiB do not
 
 
 def test_a_row_and_a_cost_name_the_same_bound():

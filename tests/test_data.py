@@ -103,7 +103,7 @@ def test_a_file_where_nothing_ran_is_no_error_yet(tmp_path):
     [
         (
             FRAME.drop(columns="gpu"),
-            "column 'gpu' is missing; found kernel, BM, time_ms, status; add it: the profile's",
+            "column 'gpu' is missing; found kernel, BM, time_ms, status; add it, or give --device: the profile's",
         ),
         (
             FRAME.rename(columns={"time_ms": "Time_MS"}),
@@ -131,8 +131,8 @@ def test_a_file_without_what_is_needed_is_refused(tmp_path, name, frame, message
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.xlsx", b"", "expected a .parquet or .csv file, got '.xlsx'"),
-        ("t", b"", "expected a .parquet or .csv file, got 't'"),
+        ("t.xlsx", b"", "expected a .parquet, .csv or .json file, got '.xlsx'"),
+        ("t", b"", "expected a .parquet, .csv or .json file, got 't'"),
         ("t.parquet", b"kernel,gpu,time_ms\n", "cannot be read as parquet"),
         ("t.parquet", b"", "cannot be read as parquet"),
         ("t.csv", b"", "cannot be read as csv"),

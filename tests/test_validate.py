@@ -17,7 +17,7 @@ from costmodel.cost import DatasetMapping, find_description
 from costmodel.errors import DataError, DescriptionError, ProfileError
 from costmodel.report.text import plain
 from costmodel.validate import Measured, Report, load, metrics, run, validate
-from costmodel.validate.run import BASELINES
+from costmodel.validate.baselines import BASELINES
 
 ROWS = 24
 ADD = find_description("vector_add")
@@ -56,8 +56,11 @@ def test_the_figures_are_those_of_the_same_rows(tmp_path):
     assert report.metrics.mape == pytest.approx(float(np.mean(np.abs(scores.seconds - seconds) / seconds)))
     for name, predicted in (("bytes", scores.bytes), ("roofline", scores.roofline_s)):
         wanted = metrics(predicted, seconds)
-        assert asdict(report.baselines[name]) == {k: getattr(wanted, k) for k in ("rho", "tau", "top1", "top5", "top10")}
-    assert set(report.baselines) == set(BASELINES)
+        figures = ("rho", "tau", "top1", "top5", "top10", "mape", "n")
+        assert asdict(report.baselines[name]) == {**{k: getattr(wanted, k) for k in figures}, "note": ""}
+    assert set(report.baselines) == {"bytes", "unweighted_bytes", "roofline", "carver"} < set(BASELINES)
+    assert report.absent == {"other_gpu": "no other GPU in the data has this kernel"}
+    assert math.isnan(report.baselines["carver"].mape)
     assert (report.file, report.kernel, report.gpu, report.device) == (
         str(tmp_path / "t.parquet"), "vector_add", "V100", "v100_pcie",
     )  # fmt: skip

@@ -1,22 +1,23 @@
 """What caches make of repeated accesses: bytes from L2 to the SMs and from memory to L2.
 
-L1. A block re-reads data inside its serial loops. For each loop, outermost first, the working set of one
-pass through it is the footprint of all loads inside; where it fits the block's share of L1, an
-access is fetched once per pass of that loop, else more often, at most once per request sector.
-Stores write through, sector by sector.
+Re-use is carried by a loop: from one load of a family to the next, from one iteration of a serial loop to
+the next, from one wave to the next along x, y, z, from one launch to the next. Between two uses a cache
+sees what one iteration touches: that is the distance. For each loop, outwards, what was fetched without
+its re-use shrinks towards the distinct bytes by the share of lines that outlive the distance.
 
-L2. Blocks with consecutive ids run together, in step, and share what they read. The same rule holds for a
-wave and the effective L2: what one wave touches in one pass through a loop is fetched once per pass as
-far as it fits; as far as the whole launch fits, waves share too, down to the compulsory bytes.
+L1 replaces, in small sets, any line not used lately; L2 the least recently used of a set. Addresses are
+hashed over the sets of both. Stores write through L1, sector by sector, and stay in L2
+until it needs their place. Launches follow each other: what fits L2 is still there from the last one.
 
-Source: layer conditions as in warpspeed (Ernst et al., JPDC 173, 2023) and kerncraft; `fits` is our
-piecewise-linear capacity curve: 1 up to the capacity, 0 from twice of it.
+Source: loops and distances as in the layer conditions of kerncraft and warpspeed (Ernst et al., JPDC 173, 2023).
+Jia et al. 2018, Dissecting the NVIDIA Volta GPU architecture, chapter 3: L1 of Volta is not LRU; L2 has 16 ways.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,28 +26,117 @@ import numpy.typing as npt
 from costmodel.device import Device
 from costmodel.symbols import distinct_values
 
-__all__ = ["Scope", "dram_bytes", "fits", "l1_share_bytes", "l2_bytes", "sector_inflation", "wave_shape"]
+__all__ = [
+    "L1_WAYS",
+    "L2_WAYS",
+    "dirty_share",
+    "l1_share_bytes",
+    "lost_by_age",
+    "lost_by_use",
+    "reused",
+    "sector_inflation",
+    "wave_shape",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """One loop around an access: what the access touches in one pass through the loop, and how often that happens."""
-
-    bytes: Floats
-    """Distinct bytes in whole sectors, of one block."""
-    passes: Floats
-    """Passes in the whole launch."""
-    working_set_bytes: Floats
-    """Of all loads inside the loop, of one block."""
+L2_WAYS = 16
+"""Lines of a set of L2. Source: Jia et al. 2018, section 3.4 (Volta); taken to hold elsewhere."""
 
 
-def fits(working_set_bytes: Floats, capacity_bytes: Floats | float) -> Floats:
-    """Share of re-reads that a cache serves: 1 while the set fits, falling to 0 at twice the capacity."""
-    share: Floats = np.minimum(np.maximum(2.0 - working_set_bytes / np.maximum(capacity_bytes, 1.0), 0.0), 1.0)
-    return share
+def reused(fetched: Floats, distinct: Floats, lost: Floats | float) -> Floats:
+    """Bytes fetched when a loop re-uses data: those of all iterations, less what is still there from earlier ones.
+
+    Args:
+        fetched: bytes of all iterations if none re-uses another's.
+        distinct: bytes if each is fetched once.
+        lost: share of re-uses that come too late.
+    """
+    kept: Floats = np.minimum(distinct, fetched)
+    return kept + (fetched - kept) * lost
+
+
+def lost_by_age(distance: Floats, capacity_bytes: float) -> Floats:
+    """Share of lines gone after `distance` other bytes, where a set of `L2_WAYS` replaces the least recently used.
+
+    The lines of a set among those touched are Poisson-distributed: P(at least `L2_WAYS` of them).
+    """
+    x, share = _poisson_tail(L2_WAYS)
+    gone: Floats = np.interp(distance / max(capacity_bytes, 1.0), x, share)
+    return gone
+
+
+_ROUNDING = 1e-12
+
+
+@lru_cache(maxsize=8)
+def _poisson_tail(ways: int) -> tuple[Floats, Floats]:
+    """P(N >= ways) for N Poisson-distributed around ways * x, on a grid of x."""
+    x = np.linspace(0.0, 4.0, 401)
+    term = np.exp(-ways * x)
+    below = term.copy()
+    for n in range(1, ways):
+        term = term * (ways * x) / n
+        below += term
+    return x, np.where(below > 1.0 - _ROUNDING, 0.0, np.where(below < _ROUNDING, 1.0, 1.0 - below))
+
+
+def lost_by_use(distinct: Floats, touched: Floats, intervals: Floats | float, capacity: Floats) -> Floats:
+    """Share of lines gone from one use to the next where a set of `L1_WAYS` replaces any line not used lately.
+
+    Marked lines stay; when all of a set are marked, all but the last lose the mark, and each fill takes one
+    without. A line that is followed by x·ways lines of its set, a share f of them fills, is gone with
+    probability x - (1 - (1 - x)^(1 + f)) / (1 + f) up to x = 1, and 1 - (2 - x)^(1 + f) / (1 + f) up to 2; the
+    lines of a set are Poisson-distributed. Fills include those of lines that were lost, so f follows from the result.
+
+    Args:
+        distinct: lines fetched at least once.
+        touched: lines fetched if none were kept.
+        intervals: uses of a line: touches are spread evenly over them.
+        capacity: lines of the cache; 0 keeps none.
+    """
+    every = np.maximum(touched, np.maximum(distinct, 1e-30))
+    row = np.minimum(every / np.maximum(intervals * capacity, 1e-30) * _PER_X, float(_X_STEPS))
+    first, table = np.minimum(row.astype(np.int64), _X_STEPS - 1), _unmarked_tail(L1_WAYS)
+    low, high, part = table[first], table[first + 1], row - first
+    fills, again = distinct / every, np.maximum(every - distinct, 0.0) / every
+    p = np.zeros_like(every)
+    for _ in range(_ROUNDS):
+        column = np.minimum(fills + again * p, 1.0) * _F_STEPS
+        left = np.minimum(column.astype(np.int64), _F_STEPS - 1)
+        right = column - left
+        lower, upper = (_between(side, left, right) for side in (low, high))
+        p = lower + (upper - lower) * part
+    return np.where(capacity > 0.0, p, 1.0)
+
+
+L1_WAYS = 4
+"""Lines of a set of L1, as far as replacement goes. Chosen with the rule above among random, least recently used and this one,
+with 4, 8 and 16 ways, on the L2 counters of the star stencil on a V100; judged on those of the box stencil (see `validation`)."""
+_X_STEPS, _PER_X, _F_STEPS, _ROUNDS = 160, 40, 64, 6
+
+
+def _between(rows: Floats, left: Ints, right: Floats) -> Floats:
+    """Linear interpolation along the last axis."""
+    at = np.take_along_axis(rows, left[..., None], -1)[..., 0]
+    value: Floats = at + (np.take_along_axis(rows, left[..., None] + 1, -1)[..., 0] - at) * right
+    return value
+
+
+@lru_cache(maxsize=8)
+def _unmarked_tail(ways: int) -> Floats:
+    """[x, f] share of lines gone, for x in steps of 1 / _PER_X and f of 1 / _F_STEPS."""
+    x, f = np.arange(_X_STEPS + 1)[:, None] / _PER_X, np.arange(_F_STEPS + 1) / _F_STEPS
+    term = np.exp(-ways * x)
+    gone, left = np.zeros((_X_STEPS + 1, _F_STEPS + 1)), 1.0 - term
+    for n in range(1, 2 * ways):
+        term = term * (ways * x) / n
+        left = left - term
+        y = n / ways
+        near = y - (1.0 - max(1.0 - y, 0.0) ** (1.0 + f)) / (1.0 + f)
+        gone += term * (near if y <= 1.0 else 1.0 - (2.0 - y) ** (1.0 + f) / (1.0 + f))
+    return gone + np.maximum(left, 0.0)
 
 
 def l1_share_bytes(blocks_per_sm: Ints, shared_bytes_taken: Ints, device: Device) -> Floats:
@@ -54,21 +144,6 @@ def l1_share_bytes(blocks_per_sm: Ints, shared_bytes_taken: Ints, device: Device
     used = blocks_per_sm * shared_bytes_taken if device.l1.unified_with_shared else 0
     share: Floats = np.maximum(device.l1.capacity_bytes - used, 0) / np.maximum(blocks_per_sm, 1)
     return share
-
-
-def l2_bytes(requested_sector_bytes: Floats, scopes: Sequence[Scope], l1_share: Floats) -> Floats:
-    """Bytes that L1 fetches from L2 for one load.
-
-    Args:
-        requested_sector_bytes: whole sectors of all requests: what moves without an L1.
-        scopes: the whole block first, then each serial loop inwards.
-        l1_share: L1 bytes of one block, 0 where L1 does not cache.
-    """
-    fetched: Floats = requested_sector_bytes
-    for scope in reversed(scopes):
-        kept = fits(scope.working_set_bytes, l1_share)
-        fetched = kept * np.minimum(scope.bytes * scope.passes, fetched) + (1.0 - kept) * fetched
-    return fetched
 
 
 def wave_shape(concurrent: Floats, grid: tuple[Ints, Ints, Ints]) -> tuple[Ints, Ints, Ints]:
@@ -82,70 +157,75 @@ def wave_shape(concurrent: Floats, grid: tuple[Ints, Ints, Ints]) -> tuple[Ints,
     return shape[0], shape[1], shape[2]
 
 
-def dram_bytes(
-    asked_bytes: Floats, scopes: Sequence[Scope], footprint_bytes: Floats, all_footprints_bytes: Floats, device: Device
+def dirty_share(everything_bytes: Floats, device: Device) -> Floats:
+    """Share of the stored bytes that are still in L2 when the launch ends: it holds the last that was touched."""
+    share: Floats = np.minimum(device.l2.effective_capacity_bytes / np.maximum(everything_bytes, 1.0), 1.0)
+    return share
+
+
+def sector_inflation(
+    strides: Sequence[Any],
+    extents: Sequence[Any],
+    itemsize: int,
+    sector_bytes: int,
+    start: Any = 0,
+    shifts: Sequence[Any] | None = None,
 ) -> Floats:
-    """Bytes from memory for one load.
-
-    Args:
-        asked_bytes: what L2 is asked for: the most that can come from memory.
-        scopes: of a wave: all it touches first, then each serial loop inwards; passes count all waves.
-        footprint_bytes: distinct bytes of the whole launch.
-        all_footprints_bytes: the same of everything the kernel reads and writes.
-        device: the GPU.
-    """
-    capacity = np.asarray(float(device.l2.effective_capacity_bytes))
-    unshared = l2_bytes(asked_bytes, scopes, capacity)
-    innermost = scopes[-1]
-    unshared = np.minimum(unshared, innermost.bytes * innermost.passes)
-    compulsory = np.minimum(footprint_bytes, asked_bytes)
-    kept = fits(all_footprints_bytes, capacity)
-    result: Floats = compulsory + (1.0 - kept) * np.maximum(unshared - compulsory, 0.0)
-    return result
-
-
-def sector_inflation(strides: Sequence[Any], extents: Sequence[Any], itemsize: int, sector_bytes: int) -> Floats:
     """Bytes in whole sectors over bytes of elements, for elements laid out with these strides.
 
     Loops join into a run as long as the next stride leaves no whole sector out; a run fills its sectors
-    up to its ends. Elements a sector or more apart take one each.
+    up to its ends. Elements a sector or more apart take one each. Runs start where `start` and all
+    multiples of what moves them say, each place within a sector as often as any other.
 
     Args:
         strides: elements from one value of a loop to the next: ints or arrays, one for each loop.
         extents: their trip counts.
         itemsize: bytes of an element.
         sector_bytes: bytes of a sector.
+        start: element at which the first run starts.
+        shifts: elements by which other loops move the start; None where every run starts with a sector.
     """
-    if all(isinstance(x, int) for x in (*strides, *extents)):
-        return np.asarray(_inflation_of_ints(sorted(zip(map(abs, strides), extents, strict=True)), itemsize, sector_bytes))
+    if all(isinstance(x, int) for x in (*strides, *extents, start, *(shifts or ()))):
+        pairs = sorted(zip(map(abs, strides), extents, strict=True))
+        return np.asarray(_inflation_of_ints(pairs, itemsize, sector_bytes, start, shifts))
     c = np.abs(np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in strides)))).astype(np.int64)
     n = np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in extents))).astype(np.int64)
     c, n = np.broadcast_arrays(c, n)
     order = np.argsort(c, axis=0, kind="stable")
     c, n = np.take_along_axis(c, order, 0), np.take_along_axis(n, order, 0)
     span = np.full(c.shape[1:], itemsize, np.int64)
+    unit = np.full(c.shape[1:], sector_bytes, np.int64)
     joined = np.zeros(c.shape, bool)
     for k in range(c.shape[0]):
         moves = (c[k] > 0) & (n[k] > 1)
         joined[k] = moves & (c[k] * itemsize < span + sector_bytes)
         span = span + np.where(joined[k], c[k] * itemsize * (n[k] - 1), 0)
+        if shifts is not None:
+            unit = np.gcd(unit, np.where(moves & ~joined[k], c[k] * itemsize, 0))
+    for shift in shifts or ():
+        unit = np.gcd(unit, np.asarray(shift, np.int64) * itemsize)
     elements, _ = distinct_values(list(c), list(np.where(joined, n, 1)))
-    inflated: Floats = -(-span // sector_bytes) * sector_bytes / (elements * itemsize)
-    return np.clip(inflated, 1.0, max(sector_bytes / itemsize, 1.0))
+    first = 0 if shifts is None else np.asarray(start, np.int64) * itemsize % unit
+    sectors = 1.0 + (first + span - 1) // unit * unit / sector_bytes
+    inflated: Floats = np.minimum(sectors, elements.astype(np.float64)) * sector_bytes / (elements * itemsize)
+    return np.maximum(inflated, 1.0)
 
 
-def _inflation_of_ints(pairs: list[tuple[int, int]], itemsize: int, sector_bytes: int) -> float:
+def _inflation_of_ints(
+    pairs: list[tuple[int, int]], itemsize: int, sector_bytes: int, start: int, shifts: Sequence[int] | None
+) -> float:
     """`sector_inflation` of one configuration: most estimates are of one."""
-    moving = [(c, n) for c, n in pairs if c and n > 1]
-    if len(moving) == 1:
-        ((c, n),) = moving
-        run = itemsize * (c * (n - 1) + 1) if c * itemsize < sector_bytes + itemsize else sector_bytes * n
-        return float(max(-(-run // sector_bytes) * sector_bytes / (n * itemsize), 1.0))
-    span, joined = itemsize, []
+    span, unit, joined = itemsize, sector_bytes, []
     for c, n in pairs:
-        if c > 0 and n > 1 and c * itemsize < span + sector_bytes:
-            span += c * itemsize * (n - 1)
-            joined.append((c, n))
+        if c > 0 and n > 1:
+            if c * itemsize < span + sector_bytes:
+                span += c * itemsize * (n - 1)
+                joined.append((c, n))
+            elif shifts is not None:
+                unit = math.gcd(unit, c * itemsize)
+    for shift in shifts or ():
+        unit = math.gcd(unit, shift * itemsize)
     elements, _ = distinct_values([c for c, _ in joined], [n for _, n in joined])
-    inflated = -(-span // sector_bytes) * sector_bytes / (elements * itemsize)
-    return float(min(max(inflated, 1.0), max(sector_bytes / itemsize, 1.0)))
+    first = 0 if shifts is None else start * itemsize % unit
+    sectors = 1.0 + (first + span - 1) // unit * unit / sector_bytes
+    return float(max(min(sectors, elements) * sector_bytes / (elements * itemsize), 1.0))

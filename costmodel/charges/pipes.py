@@ -36,8 +36,15 @@ def shared_cycles(requests: Requests, device: Device) -> tuple[Floats, Floats]:
     return wavefronts, np.maximum(address, wavefronts * (s.banks * s.bank_bytes / s.bytes_per_cycle))
 
 
-def l1_cycles(requests: Requests, device: Device) -> Floats:
-    """[n] cycles that each global request holds the L1 path."""
+def l1_cycles(requests: Requests, device: Device, cached: bool = True) -> Floats:
+    """[n] cycles that each global request holds the L1 path.
+
+    Args:
+        requests: enumerated with a granule that lines, sectors and banks divide.
+        device: the GPU.
+        cached: whether L1 keeps what is asked for: a hit reads whole lines out of its array; what bypasses L1 passes by the
+            sector, where L1 is not also shared memory.
+    """
     l1, s = device.l1, device.shared
     lanes = requests.active.sum(axis=1)
     cycles: Floats = np.maximum(
@@ -48,7 +55,8 @@ def l1_cycles(requests: Requests, device: Device) -> Floats:
         wavefronts = wavefronts_per_request(requests, s.banks, s.bank_bytes, s.pass_bytes, s.merges_paired_lanes)
         cycles = np.maximum(cycles, wavefronts * (s.banks * s.bank_bytes / s.bytes_per_cycle))
     else:
-        cycles = np.maximum(cycles, distinct_granules(requests, l1.line_bytes) * (l1.line_bytes / l1.bytes_per_cycle))
+        piece = l1.line_bytes if cached else l1.sector_bytes
+        cycles = np.maximum(cycles, distinct_granules(requests, piece) * (piece / l1.bytes_per_cycle))
     return cycles
 
 

@@ -1,20 +1,26 @@
-"""Registers of a thread, estimated from what is live, and what spills above the cap.
+"""Registers of a thread, from what is live, as a scheduler that minds occupancy would choose them; and what spills.
 
-    registers = 8 + 2·rolled loops + 2·global accesses in rolled loops + min(10, words in flight)
-                + 1.03·accumulators + 0.66·fragments
+Of each region (`cost.register_plan`) two figures in 32-bit words:
 
-Accumulators are register arrays that a statement reads and writes; fragments are the other register
-arrays; words in flight are those that one pass through the innermost machine loop loads. A compiler
-that knows the block size caps registers so that the block fits; what exceeds the cap spills and is
-stored and loaded once for each sweep over the accumulators.
+    least = 8 + 2·(loops + pointers) + accumulators + max(operands of one step, staged / 2)
+    most  = 8 + 2·(loops + pointers) + accumulators + max(all loads worth issuing early, staged)
 
-Source: slopes from 26 configurations of the CLBlast GEMM compiled for sm_80 (whole formula: rms error
-6.5 registers, largest 14, on those; 4.2 and 7 on the textbook kernels); the rest from registers that
-nvcc reported for vector add, dot product, matrix sum and matrix products on sm_30, sm_35, sm_52 (8 to
-27) and a 15 × 15 convolution on sm_75 (28). Compiler output, not timings.
+A compiler finds how many warps `least` lets it keep, never asks for more than the SM can hold, and then
+issues loads early until it has used up the registers which that many warps leave it: the *budget*. So
+
+    registers = min(most, budget(least)), at most the cap of the launch bound,
+
+and full occupancy is free up to 64 registers on Turing, 32 on V100, A100 and H100, 40 on GA10x and Ada.
+What `least` exceeds the cap by spills: it is stored and loaded once for each sweep over the accumulators.
+
+Two regimes are the compiler's mood, and no formula here knows them: a body of more than about 3,000 updates with values that
+are used again far apart (a 15 × 15 convolution with 14 outputs or more) takes 60 to 255 registers; we say all. And a launch
+bound that nearly fits may be answered with massive spills or none.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,38 +28,129 @@ import numpy.typing as npt
 from costmodel.charges.occupancy import launch_granularity
 from costmodel.device import Device
 
-__all__ = ["BASE", "IN_FLIGHT_WORDS", "WORD", "estimate_registers", "register_cap"]
+__all__ = ["BASE", "IN_FLIGHT_WORDS", "WORD", "Demand", "Region", "budget", "chosen_registers", "demand", "register_cap"]
 
 WORD = 4.0
 """Bytes of a register."""
 BASE = 8.0
 PER_LOOP = 2.0
-PER_GLOBAL_ACCESS = 2.0
-MOST_IN_FLIGHT = 10.0
+PER_POINTER = 2.0
 IN_FLIGHT_WORDS = 16.0
 """Loaded words that a compiler keeps in flight before it waits: 15 to 30 in SASS of the convolution on sm_75."""
-PER_ACCUMULATOR = 1.03
-PER_FRAGMENT = 0.66
+FEW_WORDS = 4.0
+"""Loaded words that code without accumulators cannot do without."""
+HOISTED_WORDS = 34.0
+"""Words from shared memory worth loading early: its latency is covered then."""
+HOISTED_AT_LEAST, HOISTED_PER_CHAIN = 9.0, 8.0
+"""The same where a chain of dependent updates is the limit: so many words, and for each independent chain so many more."""
+STAGED_AT_ONCE = 0.5
+"""Share of staged words that are in registers together beside accumulators, or when registers are short."""
+OPERAND_SETS = 3.0
+"""Steps of an unrolled loop whose operands are in registers together."""
+LARGE_BODY, LARGEST_BODY = 3000.0, 5100.0
+"""Updates in one region from which on a scheduler no longer shortens the lives of values that are used again, and from which on
+compilers leave a loop rolled, pragma or not (LLVM: 16,384 instructions, some three an update)."""
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
-def estimate_registers(loops: int, global_accesses: int, in_flight: Floats, accumulators: Floats, fragments: Floats) -> Floats:
-    """Registers that a thread would like to have.
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Straight code between barriers; words of one thread, one entry for each configuration."""
+
+    loops: int
+    pointers: int
+    accumulators: Floats | float
+    fragments: Floats | float
+    gathered: Floats | float
+    fetched: Floats | float
+    addresses: Floats | float
+    staged: Floats | float
+    copies: Floats | float
+    chains: Floats | float
+    updates: Floats | float
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Registers that a region, or the region that asks for most, could do with."""
+
+    least: Floats
+    """Without fewer it would not be compiled."""
+    most: Floats
+    """With all loads issued as early as is worth it."""
+    every_step: Floats
+    """What each step over the accumulators passes through: what of it has no register is stored and loaded."""
+
+    def __or__(self, other: Demand) -> Demand:
+        """The larger of both, for registers are reused between regions."""
+        return Demand(
+            np.maximum(self.least, other.least),
+            np.maximum(self.most, other.most),
+            np.maximum(self.every_step, other.every_step),
+        )
+
+
+def demand(r: Region, device: Device) -> Demand:
+    """Registers that a region could do with on a device, whose occupancy a compiler knows."""
+    base = BASE + PER_LOOP * r.loops + PER_POINTER * r.pointers + r.accumulators
+    loaded = r.gathered + r.fetched
+    steps = loaded / np.maximum(r.fragments, 1.0)
+    streamed_least, streamed_most = _streamed(r, base, device)
+    tiled, streamed = np.greater(r.fragments, 0), np.greater(r.chains, 0)
+    few = np.where(streamed, streamed_least, np.minimum(loaded, FEW_WORDS))
+    least = np.where(tiled, r.fragments * np.clip(steps - 1.0, 1.0, OPERAND_SETS - 1.0), few)
+    most = np.where(streamed, streamed_most, loaded)
+    tiles = np.maximum(r.fragments * np.clip(steps, 1.0, OPERAND_SETS), np.minimum(loaded, HOISTED_WORDS))
+    most = np.where(tiled, tiles, most) + r.addresses
+    beside = np.where(np.greater(r.accumulators, 0), STAGED_AT_ONCE, 1.0)
+    return Demand(
+        base + np.maximum(least, STAGED_AT_ONCE * r.staged),
+        base + np.maximum(most, beside * (r.staged + r.copies)),
+        base + np.where(tiled, r.fragments * (OPERAND_SETS - 1.0), few),
+    )
+
+
+def _streamed(r: Region, base: Floats | float, device: Device) -> tuple[Floats, Floats]:
+    """Least and most words in flight where loads feed accumulators directly."""
+    loaded = r.gathered + r.fetched
+    free, few = budget(np.float64(0.0), device), np.minimum(loaded, IN_FLIGHT_WORDS)
+    early = np.minimum(r.gathered, HOISTED_WORDS) + r.fetched
+    needed = np.minimum(r.gathered, np.minimum(HOISTED_AT_LEAST + HOISTED_PER_CHAIN * r.chains, HOISTED_WORDS)) + r.fetched
+    again = np.greater(r.updates, loaded)  # values are used again, and kept as long as that costs no warp
+    lost = again & np.greater(r.updates, LARGE_BODY) & np.less(r.updates, LARGEST_BODY)
+    kept = np.maximum(needed, np.minimum(loaded, free - base))
+    least = np.where(base + few > free, early, few)
+    all_ = np.minimum(loaded, np.maximum(device.registers.max_per_thread - base, 0.0))
+    return np.where(lost, all_, least), np.where(lost, all_, np.where(again, kept, needed))
+
+
+def budget(least: Floats | np.float64, device: Device) -> Floats:
+    """Most registers with which as many warps are resident as with `least`."""
+    r, limits = device.registers, device.limits
+    unit = max(r.allocation_unit_per_warp // limits.warp_size, 1)
+    granularity = limits.warp_allocation_granularity
+    file = r.per_sm // (granularity * limits.warp_size)
+    asked = np.ceil(np.maximum(least, 1.0) / unit) * unit
+    warps = np.clip(file // asked, 1, max(limits.warps_per_sm // granularity, 1))
+    most: Floats = np.minimum(file // warps // unit * unit, r.max_per_thread)
+    return most
+
+
+def chosen_registers(d: Demand, cap: Ints | np.int64, device: Device) -> tuple[Ints, Floats]:
+    """Registers of a thread, and the words that each sweep over the accumulators stores and loads for want of more.
 
     Args:
-        loops: rolled loops of the kernel.
-        global_accesses: distinct global accesses inside rolled loops.
-        in_flight: 32-bit words loaded by one pass through the innermost machine loop.
-        accumulators: 32-bit words of register arrays that are read and written.
-        fragments: 32-bit words of the other register arrays.
+        d: of all regions together.
+        cap: most registers that a thread may have.
+        device: the GPU.
     """
-    base = BASE + PER_LOOP * loops + PER_GLOBAL_ACCESS * global_accesses
-    total: Floats = base + np.minimum(in_flight, MOST_IN_FLIGHT) + PER_ACCUMULATOR * accumulators + PER_FRAGMENT * fragments
-    return total
+    wanted = np.maximum(np.minimum(d.most, budget(d.least, device)), np.minimum(d.least, d.most))
+    return np.minimum(np.ceil(wanted), cap).astype(np.int64), np.maximum(d.every_step - cap, 0.0)
 
 
-def register_cap(max_threads: npt.NDArray[np.int64] | None, device: Device) -> npt.NDArray[np.int64] | np.int64:
+def register_cap(max_threads: Ints | None, device: Device) -> Ints | np.int64:
     """Most registers the compiler may give a thread.
 
     Args:
@@ -66,5 +163,5 @@ def register_cap(max_threads: npt.NDArray[np.int64] | None, device: Device) -> n
     granularity = launch_granularity(device) * limits.warp_size
     lanes = -(-max_threads // granularity) * granularity
     unit = max(r.allocation_unit_per_warp // limits.warp_size, 1)
-    cap: npt.NDArray[np.int64] = np.minimum(r.max_per_thread, r.per_block // np.maximum(lanes, 1) // unit * unit)
+    cap: Ints = np.minimum(r.max_per_thread, r.per_block // np.maximum(lanes, 1) // unit * unit)
     return cap

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -17,13 +18,16 @@ from rich.console import Console
 
 from costmodel import __version__
 from costmodel.cli import show
-from costmodel.cli.inputs import settings, table_of, tables
+from costmodel.cli.inputs import columns, settings, table_of, told
 from costmodel.cost import estimate, find_description, rank
 from costmodel.device import device_names, find_device
 from costmodel.errors import CostModelError, DataError
+from costmodel.measure import compiled_registers
 from costmodel.report import as_dict, breakdown, jsonable
 from costmodel.report.text import plain
-from costmodel.validate import Measured, Report, load, validate
+from costmodel.validate import Report
+from costmodel.validate.page import write_report
+from costmodel.validate.suite import Choice, Skipped, data_files, load_files, reports
 
 __all__ = ["app", "main"]
 
@@ -80,6 +84,7 @@ def estimate_command(
     device: DeviceOption,
     sets: Sets = None,
     registers: Annotated[int | None, typer.Option(help="Registers of a thread, if a compiler has told.")] = None,
+    ask_compiler: Annotated[bool, typer.Option("--ask-compiler", help="Compile it with nvcc for its registers.")] = False,
     as_json: Json = False,
 ) -> None:
     """Price one configuration and show where the time goes.
@@ -87,7 +92,12 @@ def estimate_command(
     Example: costmodel estimate vector_add --device H100 --set N=67108864 --set B=256
     """
     description = find_description(target)
-    cost = estimate(description, device, registers=registers, **settings(sets, description))
+    sizes = settings(sets, description)
+    spilled = 0.0
+    if ask_compiler:
+        told = compiled_registers(description, device, **sizes)
+        registers, spilled = told.registers, told.spilled_words
+    cost = estimate(description, device, registers=registers, spilled=spilled, **sizes)
     _print(as_dict(cost), breakdown(cost), as_json)
 
 
@@ -124,43 +134,61 @@ def rank_command(
 
 @app.command("validate")
 def validate_command(
-    files: Annotated[list[str], typer.Argument(metavar="FILE.parquet …", help="Measured timings: Parquet or CSV.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE|FOLDER …", help="Measured timings: Parquet, CSV, or the JSON of Kernel Tuner, T4 or KTT."),
+    ],
     kernel: Annotated[str | None, typer.Option(help="Description to use instead of the one named in the file.")] = None,
     device: Annotated[
         str | None, typer.Option("--device", "-d", help="Profile to use instead of the one named in the file.")
     ] = None,
     query: Annotated[str | None, typer.Option(help="Choose rows: a pandas query such as 'SA == 1 and M > 1024'.")] = None,
+    only_kernel: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Keep kernels whose name in the data matches; repeat for more.")
+    ] = None,
+    only_gpu: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="The same for GPUs, such as 'RTX*'.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", "-s", metavar="K=V", help="A size that a file does not have; repeat for each.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a page (index.html) and its figures as Markdown; implies --thorough."),
+    ] = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Also switch off each charge, train trees, and list the worst outliers.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores if thorough, else one.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare predicted with measured times.
 
-    One report for each kernel and GPU in the files.
+    One report for each kernel and GPU in the files. What has no description is named and left out.
 
     Example: costmodel validate measurements.parquet --query "SA == 1"
     """
     chosen = None if device is None else find_device(device)
     if kernel is not None:
         find_description(kernel)
-    reports: list[Report] = []
-    for measured in tables(files, load):
-        if query and not _asked(measured, query):
-            continue
-        try:
-            reports.append(validate(measured, kernel, chosen, query))
-        except CostModelError as error:
-            named = str(error).startswith(measured.file)
-            raise error if named else type(error)(f"{measured.file}: {measured.kernel} on {measured.gpu}: {error}") from None
-    if not reports:
-        raise DataError(f"{', '.join(files)}: no measured row is left; check status and --query")
-    _print([show.report_values(r) for r in reports], show.reports(reports), as_json)
-
-
-def _asked(measured: Measured, query: str) -> bool:
-    """Whether a query leaves rows of this kernel and GPU; of a query that fails, `validate` says why."""
-    try:
-        return not measured.rows.query(query).empty
-    except Exception:  # pandas raises whatever its parser met
-        return True
+    thorough = thorough or report is not None
+    given = {name: text for name, text in (("kernel", kernel), ("gpu", device)) if text is not None} | columns(sets)
+    choice = Choice(kernel, chosen, query, given, tuple(only_kernel or ()), tuple(only_gpu or ()))
+    measured, skipped = load_files(paths, choice, told)
+    processes = jobs or (os.cpu_count() or 1 if thorough else 1)
+    alone = len(data_files(paths)) == 1
+    found: list[Report] = []
+    for n, item in enumerate(reports(measured, choice, alone=alone, thorough=thorough, jobs=processes)):
+        found += [item] if isinstance(item, Report) else []
+        skipped += [item] if isinstance(item, Skipped) else []
+        if thorough:
+            typer.echo(f"{n + 1}/{len(measured)} {item.kernel} on {item.gpu}", err=True)
+    for line in show.skipped_lines(skipped, found):
+        typer.echo(line, err=True)
+    if not found:
+        raise DataError(f"{', '.join(paths)}: no measured row is left; check status and --query")
+    if report is not None:
+        for written in write_report(report, found, skipped):
+            typer.echo(f"wrote {written}", err=True)
+    _print([show.report_values(r) for r in found], show.reports(found), as_json)
 
 
 def _print(values: Any, shown: Any, as_json: bool) -> None:

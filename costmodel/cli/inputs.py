@@ -6,9 +6,9 @@ import difflib
 import itertools
 import json
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -19,14 +19,12 @@ from costmodel.cost import search_space
 from costmodel.errors import DataError, SizeError
 from costmodel.ir import Description
 
-__all__ = ["MOST_CONFIGURATIONS", "settings", "table_of", "tables"]
+__all__ = ["MOST_CONFIGURATIONS", "columns", "settings", "table_of", "told"]
 
 MOST_CONFIGURATIONS = 20_000_000
 """Larger spaces are refused: their table would not fit into memory."""
 
 _SHOWN = 40
-
-Item = TypeVar("Item")
 
 
 def settings(given: list[str] | None, description: Description) -> dict[str, Any]:
@@ -153,16 +151,37 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def tables(files: Iterable[str], load: Callable[[str], Iterable[Item]]) -> Iterator[Item]:
-    """All tables of all files, with progress on stderr."""
-    names = list(files)
+def columns(given: list[str] | None) -> dict[str, Any]:
+    """Columns of measured files, by `--set`: whole numbers, numbers, or texts.
+
+    Raises:
+        DataError: not `K=V`, or a column is given twice.
+    """
+    found: dict[str, Any] = {}
+    for item in given or ():
+        name, sign, text = (part.strip() for part in item.partition("="))
+        if not sign or not name or not text:
+            raise DataError(f"--set {item}: expected K=V, such as --set M=4096")
+        if name in found:
+            raise DataError(f"--set {item}: {name} is {found[name]} already; give it once")
+        found[name] = next((value for kind in (int, float) if (value := _as(kind, text)) is not None), text)
+    return found
+
+
+def _as(kind: Callable[[str], Any], text: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        return None
+
+
+def told(names: list[str]) -> Iterator[str]:
+    """The names, with progress on stderr: a line when the next one is asked for, or a bar on a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         for n, name in enumerate(names):
-            found = load(name)
+            yield name
             print(f"{n + 1}/{len(names)} {name}", file=sys.stderr)
-            yield from found
         return
     with Progress(console=console, transient=True) as progress:
-        for name in progress.track(names, description="validating"):
-            yield from load(name)
+        yield from progress.track(names, description="reading")

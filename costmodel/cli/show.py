@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
@@ -15,8 +15,9 @@ from costmodel.device import Device, achievable_dram_bytes_per_s, peak_flops_per
 from costmodel.report.text import Fitting, grid, pairs
 from costmodel.report.units import binary_bytes, percent, rate, ratio, seconds, si
 from costmodel.validate import Report
+from costmodel.validate.suite import Skipped
 
-__all__ = ["device_sheet", "device_table", "device_values", "ranking", "report_values", "reports"]
+__all__ = ["device_sheet", "device_table", "device_values", "ranking", "report_values", "reports", "skipped_lines"]
 
 
 def device_values(device: Device) -> dict[str, Any]:
@@ -132,8 +133,9 @@ def _reasons(infeasible: dict[str, int], most: int = 5) -> list[RenderableType]:
 
 
 def report_values(report: Report) -> dict[str, Any]:
-    """A report as the JSON that `validate` promises."""
-    figures = asdict(report)
+    """A report as the JSON that `validate` promises: everything but the points of the plots."""
+    figures = asdict(replace(report, points=None))
+    del figures["points"]
     return {
         **{key: figures[key] for key in ("file", "kernel", "gpu", "device")},
         **figures["metrics"],
@@ -146,6 +148,18 @@ def reports(found: Sequence[Report]) -> RenderableType:
     return Group(*(part for r in found for part in (*_figures_of(r), *_details(r), Text(""))))
 
 
+def skipped_lines(skipped: Sequence[Skipped], compared: Sequence[Report]) -> list[str]:
+    """A line for each data set that was left out, its GPUs together, and what reading the others took."""
+    gpus: dict[tuple[str, str, str, str], list[str]] = {}
+    for s in skipped:
+        gpus.setdefault((s.file, s.kernel, s.what, s.reason.partition("; ")[0]), []).append(s.gpu)
+    lines = []
+    for (file, kernel, what, reason), names in gpus.items():
+        whose = f"{kernel} on {', '.join(names)}: " if kernel else ""
+        lines.append(f"left out: {file}: {whose}{what}: {reason}")
+    return lines + [f"note: {file}: {note}" for file, note in dict.fromkeys((r.file, n) for r in compared for n in r.notes)]
+
+
 def _figures_of(report: Report) -> tuple[RenderableType, ...]:
     m = report.metrics
     title = f"{report.kernel} on {report.gpu} ({report.device}): {m.n:,} rows, {report.configs_per_s:,.0f} configurations/s"
@@ -156,8 +170,9 @@ def _figures_of(report: Report) -> tuple[RenderableType, ...]:
     figures = (m.rho, m.tau, m.top1, m.top5, m.top10, m.mape, m.median_abs_log2, m.sigma, m.tie_rate)
     built.add_row("model", *map(_decimal, figures))
     for name, b in report.baselines.items():
-        cells = (b.rho, b.tau, b.top1, b.top5, b.top10)
-        built.add_row(Text(name, style="dim"), *(Text(_decimal(x), style="dim") for x in cells))
+        cells = (b.rho, b.tau, b.top1, b.top5, b.top10, b.mape)
+        short = {"nvidia_matmul_heuristics": "nvidia heuristics", "other_gpu_median": "other gpu, median"}.get(name, name)
+        built.add_row(Text(short.replace("_", " "), style="dim"), *(Text(_decimal(x), style="dim") for x in cells))
     return Text(title, style="bold"), built
 
 

@@ -16,6 +16,7 @@ CHARGES = {
     "coalescing": "global requests touch more sectors and lines than their bytes need",
     "bank conflicts": "shared requests take more wavefronts than their bytes need",
     "caches": "re-reads are served by L1 and L2; off: every requested sector comes from memory",
+    "rows": "memory opens rows for pieces too short to hide it",
     "occupancy": "registers, shared memory and slots limit the resident warps; off: as many as the SM has places for",
     "spills": "registers above the cap are stored and loaded",
     "issue": "instructions share issue slots",

@@ -34,6 +34,8 @@ COUNTERS = (
     "occupancy_percent",
     "registers",
     "shared_bytes",
+    "blocks",
+    "blocks_per_sm",
 )
 
 
@@ -65,6 +67,8 @@ def counters(charged: Charged, device: Device) -> dict[str, Floats]:
         "occupancy_percent": 100.0 * occupancy,
         "registers": charged.registers.astype(np.float64),
         "shared_bytes": charged.shared_bytes.astype(np.float64),
+        "blocks": charged.blocks.astype(np.float64),
+        "blocks_per_sm": charged.residency.blocks_per_sm.astype(np.float64),
     }
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from costmodel.charges.occupancy import LIMITERS
 from costmodel.cost.evaluate import Charged, evaluate
 from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
+from costmodel.cost.given_registers import checked_registers
 from costmodel.cost.memory import AccessTotals
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
-from costmodel.cost.scorer import checked_registers, launch_reasons, plan_for
-from costmodel.cost.warmth import Warm, checked_warm
+from costmodel.cost.scorer import launch_reasons, plan_for
+from costmodel.cost.warmth import BACK_TO_BACK, Warm, checked_warm
 from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
 from costmodel.ir import Description, Kernel
@@ -26,7 +27,8 @@ def estimate(
     device: Device | str,
     *,
     registers: int | None = None,
-    warm: Warm | int | None = None,
+    spilled: float = 0.0,
+    warm: Warm | int = BACK_TO_BACK,
     **sizes: Any,
 ) -> Cost:
     """Predict the time of one launch.
@@ -34,8 +36,9 @@ def estimate(
     Args:
         kernel: a description or a traced kernel.
         device: a device, its name, or the path of a profile.
-        registers: of a thread, if a compiler has told; estimated otherwise.
-        warm: buffers that are in L2 already, as far as they fit (see `cost.warmth`); none if left out.
+        registers: of a thread, if a compiler has told (`measure.compiled_registers` asks it); estimated otherwise.
+        spilled: words that each sweep over the accumulators stores and loads, if it told.
+        warm: what earlier launches left in L2, see `cost.warmth`; {} for nothing.
         sizes: every argument of the description.
 
     Returns:
@@ -54,18 +57,16 @@ def estimate(
     """
     found = device if isinstance(device, Device) else find_device(device)
     traced, values, statics = _bind(kernel, sizes)
-    registers = checked_registers(registers, kernel.name, found)
+    given = checked_registers(registers, spilled, kernel.name, found)
     plan = plan_for(traced)
     why = reasons(plan, found, values, 1)[0]
     if why:
         raise SizeError(f"{kernel.name} cannot run on {found.name}: {why} ({_text(values | statics)})")
-    charged = evaluate(plan, found, values, 1, registers, warm=checked_warm(warm, traced))
+    charged = evaluate(plan, found, values, 1, given, warm=checked_warm(warm, traced))
     why = launch_reasons(charged, found)[0]
     if why:
         raise SizeError(f"{kernel.name} cannot run on {found.name}: {why} ({_text(values | statics)})")
-    return _cost(
-        kernel.name, found, statics | values, plan.warnings, charged, registers is not None or plan.registers is not None
-    )
+    return _cost(kernel.name, found, statics | values, plan.warnings, charged, given is not None or plan.registers is not None)
 
 
 def _bind(kernel: Description | Kernel, sizes: dict[str, Any]) -> tuple[Kernel, dict[str, int], dict[str, Any]]:

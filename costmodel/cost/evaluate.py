@@ -8,21 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from costmodel.charges.bandwidth import mixed_efficiency
+from costmodel.charges.crossbar import port_bytes
 from costmodel.charges.latency import load_wait, pipeline_wait, tail_factor
 from costmodel.charges.occupancy import Residency, residency
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
-from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, estimate_registers, register_cap
+from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, Region, chosen_registers, demand, register_cap
 from costmodel.cost.ablation import ideal_access, uncached
-from costmodel.cost.memory import AccessTotals, access_totals, fill_caches, is_asynchronous, is_atomic, memory_of
+from costmodel.cost.caching import fill_caches
+from costmodel.cost.given_registers import GivenRegisters
+from costmodel.cost.memory import AccessTotals, access_totals, is_asynchronous, is_atomic, memory_of
 from costmodel.cost.plan import Plan
-from costmodel.cost.warmth import Warm, keep_warm
+from costmodel.cost.register_plan import RegionPlan
+from costmodel.cost.warmth import BACK_TO_BACK, Warm
 from costmodel.counts import warp_requests
 from costmodel.device import Device, achievable_dram_bytes_per_s
 
@@ -49,7 +55,7 @@ class Charged:
     """SM cycles of each term, by the unit it runs on."""
     chain: Floats
     waits: Floats
-    """Cycles that one warp waits for what it loads."""
+    """Cycles that one warp waits for its start and for what it loads."""
     tail: Floats
     residency: Residency
     threads: Ints
@@ -62,17 +68,14 @@ class Charged:
     matrix_missing: list[str] = field(default_factory=list)
 
 
-_COLD: Warm = {}
-
-
 def evaluate(
     plan: Plan,
     device: Device,
     columns: Mapping[str, Any],
     rows: int,
-    registers: int | None,
+    registers: GivenRegisters | None,
     without: frozenset[str] = frozenset(),
-    warm: Warm = _COLD,
+    warm: Warm | int = BACK_TO_BACK,
 ) -> Charged:
     """Price all rows; they must be feasible (`cost.feasibility`).
 
@@ -83,7 +86,7 @@ def evaluate(
         rows: number of configurations.
         registers: of a thread, if known.
         without: charges to leave out (`cost.ablation`).
-        warm: buffers that earlier launches left in L2 (`cost.warmth`).
+        warm: what earlier launches left in L2 (`cost.warmth`).
     """
     v = plan.sheet.values(columns)
     f = plan.sheet.floats(v, columns)
@@ -99,8 +102,7 @@ def evaluate(
     accesses = [access_totals(plan, a, device, columns, f, rows, memory) for a in plan.accesses]
     for a in accesses if without else ():
         ideal_access(a, device, without)
-    fill_caches(plan, device, columns, v, f, held, shared_bytes, blocks, accesses)
-    keep_warm(accesses, warm, device)
+    fill_caches(plan, device, columns, v, f, held, shared_bytes, blocks, accesses, warm)
     for a in accesses if "caches" in without else ():
         uncached(a, device)
     return _charge(plan, device, columns, f, threads, blocks, shared_bytes, used, spilled, held, warps, accesses, rows, without)
@@ -119,16 +121,44 @@ def _product(v: list[Any], handles: tuple[int, int, int], rows: int) -> Ints:
     return _ints(v[handles[0]], rows) * _ints(v[handles[1]], rows) * _ints(v[handles[2]], rows)
 
 
-def _registers(plan: Plan, device: Device, v: list[Any], f: list[Any], rows: int, given: int | None) -> tuple[Ints, Floats]:
-    """Registers of a thread and the words that spill."""
-    if given is not None or plan.registers is not None:
-        return _ints(given if given is not None else v[plan.registers], rows), np.zeros(rows)  # type: ignore[index]
-    wanted = estimate_registers(
-        plan.rolled_loops, plan.rolled_accesses, f[plan.in_flight] / WORD, f[plan.accumulators] / WORD, f[plan.fragments] / WORD
-    )
+def _registers(
+    plan: Plan, device: Device, v: list[Any], f: list[Any], rows: int, given: GivenRegisters | None
+) -> tuple[Ints, Floats]:
+    """Registers of a thread and the words that spill: as given, as described, else estimated."""
+    if given is not None and not np.isnan(given.registers).any():
+        return given.registers.astype(np.int64), given.spilled
+    if plan.registers is not None:
+        used, spilled = _ints(v[plan.registers], rows), np.zeros(rows)
+    else:
+        used, spilled = _estimated(plan, device, v, f, rows)
+    if given is None:
+        return used, spilled
+    open_ = np.isnan(given.registers)
+    return np.where(open_, used, given.registers).astype(np.int64), np.where(open_, spilled, given.spilled)
+
+
+def _estimated(plan: Plan, device: Device, v: list[Any], f: list[Any], rows: int) -> tuple[Ints, Floats]:
+    asked = [demand(_region(r, f), device) for r in plan.live.regions]
     cap = register_cap(None if plan.max_threads is None else _ints(v[plan.max_threads], rows), device)
-    used = np.minimum(np.ceil(wanted), cap).astype(np.int64)
-    return _ints(used, rows), np.broadcast_to(np.maximum(wanted - cap, 0.0), (rows,))
+    used, spilled = chosen_registers(reduce(or_, asked), cap, device)
+    return np.broadcast_to(used, (rows,)), np.broadcast_to(spilled, (rows,))
+
+
+def _region(r: RegionPlan, f: list[Any]) -> Region:
+    """A region's amounts in words."""
+    return Region(
+        loops=r.loops,
+        pointers=r.pointers,
+        accumulators=f[r.accumulators] / WORD,
+        fragments=f[r.fragments] / WORD,
+        gathered=f[r.gathered] / WORD,
+        fetched=f[r.fetched] / WORD,
+        addresses=f[r.addresses],
+        staged=f[r.staged] / WORD,
+        copies=f[r.copies],
+        chains=f[r.chains],
+        updates=f[r.updates],
+    )
 
 
 def _charge(
@@ -204,7 +234,7 @@ def _charge(
         integers = zero
     pipe, rate = arithmetic_rate("integer", "i32", device)
     add(pipe, "integer", integers * lanes / rate, integers * lanes, "op", rate * sms * hz)
-    moved = spilled * f[plan.sweeps] * warps * 2.0
+    moved = spilled * f[plan.live.sweeps] * warps * 2.0
     spill_cycles = np.maximum(lanes / t.load_store, lanes * 4.0 / device.l1.bytes_per_cycle)
     add(
         "memory path" if device.l1.unified_with_shared else "l1", "spills", moved * spill_cycles, moved * lanes * 4.0, "B", np.inf
@@ -212,36 +242,32 @@ def _charge(
     instructions = instructions + integers + moved + f[plan.barriers] * warps
     to_l2 = sum((a.l2_bytes for a in accesses), np.zeros(rows)) + moved * lanes * 4.0
     ports = device.l2.sm_bytes_per_cycle * np.minimum(blocks, sms)
-    l2_rate = np.minimum(device.l2.bandwidth_bytes_per_cycle, ports)
     slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), moved * lanes * 4.0)
-    add("l2", "l2", slowed / l2_rate * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz, _beside(accesses, "l2_bytes"))
+    through = np.maximum(slowed / device.l2.bandwidth_bytes_per_cycle, _port_bytes(device, accesses, moved * lanes * 4.0) / ports)
+    add("l2", "l2", through * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz, _beside(accesses, "l2_bytes"))
     to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
     written = sum((a.dram_bytes for a in accesses if a.plan.kind == "store"), np.zeros(rows))
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device) * mixed_efficiency(to_dram - written, written), ports * hz)
-    add(
-        "dram",
-        "dram",
-        to_dram / dram_rate * hz * sms,
-        to_dram,
-        "B",
-        device.dram.bandwidth_bytes_per_s,
-        _beside(accesses, "dram_bytes"),
-    )
+    scattered = sum((a.dram_bytes / a.dram_efficiency for a in accesses), np.zeros(rows)) if "rows" not in without else to_dram
+    copied = _beside(accesses, "dram_bytes")
+    add("dram", "dram", scattered / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s, copied)
     if "issue" in without:
         instructions = zero
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
     units = {name: sum(part.values(), np.zeros(rows)) for name, part in parts.items()}
     waiting = _dependent(plan, device, f, executed)
     chain, waits = _chain(plan, device, f, units, warps, held, accesses, waiting, executed)
+    waits = waits + device.block_launch_cycles
     if "latency" in without:
-        chain = zero
+        chain, waits = zero, zero
     tail = tail_factor(blocks, held.blocks_per_sm, sms) if "tail" not in without else np.ones(rows)
-    idle = {n: np.asarray(1.0) if n in _DEVICE_WIDE else tail for n in units}
-    background = [engines[n] for n in units]
-    even = overlap(list(units.values()), chain, background)
-    uneven = overlap(
-        [c * idle[n] for n, c in units.items()], chain * tail, [e * i for e, i in zip(background, idle.values(), strict=True)]
-    )
+    together = np.maximum(np.minimum(held.blocks_per_sm, -(-blocks // sms)), 1)
+    idle = [np.asarray(1.0) if n in _DEVICE_WIDE else tail for n in units]
+    background = [engines[n] for n in units] if any(s.asynchronous for s in plan.statements) else None
+    even = overlap(list(units.values()), chain, waits, f_(blocks), together, background)
+    background = None if background is None else [e * i for e, i in zip(background, idle, strict=True)]
+    stretched = [c * i for c, i in zip(units.values(), idle, strict=True)]
+    uneven = overlap(stretched, chain * tail, waits, f_(blocks), together, background)
     seconds = uneven.cycles / sms / hz + (device.launch_overhead_s if "launch" not in without else 0.0)
     return Charged(
         seconds=seconds,
@@ -298,6 +324,20 @@ def _warp_executions(
     return each
 
 
+def _port_bytes(device: Device, accesses: list[AccessTotals], spilled: Floats) -> Floats:
+    """Bytes on the fuller direction between SMs and L2; spills fill each."""
+    flit = device.l2.sector_bytes
+    moved = {kind: [a for a in accesses if a.plan.kind == kind and a.plan.access.buffer.space == "global"] for kind in _KINDS}
+    asked = [np.minimum(a.l2_bytes / np.maximum(a.sectors * flit, 1.0), 1.0) * a.lines for a in moved["load"]]
+    return port_bytes(
+        sum((a.l2_bytes / a.l2_efficiency for a in moved["load"]), spilled),
+        sum(asked, np.zeros(1)),
+        sum((a.l2_bytes / a.l2_efficiency for a in moved["store"]), spilled),
+        sum((a.lines for a in moved["store"]), np.zeros(1)),
+        flit,
+    )
+
+
 def _chain(
     plan: Plan,
     device: Device,
@@ -317,23 +357,25 @@ def _chain(
     arithmetic = sum((c for n, c in units.items() if n not in _NOT_ARITHMETIC), np.zeros(warps.shape))
     path = sum((c for n, c in units.items() if n in ("memory path", "l1", "shared")), np.zeros(warps.shape))
     busy = arithmetic * device.throughput.schedulers + path + dependent
-    waits = np.zeros(warps.shape)
+    resident = np.maximum(held.warps_per_sm / held.warps_per_block, 1.0)
+    turn = reduce(np.maximum, units.values()) / warps * held.warps_per_block * resident
+    groups: dict[int, Floats] = {}
     for trip in plan.round_trips:
         trips, loaded = f[trip.trips], f[trip.bytes] / WORD
         if trip.guarded is not None:
             made = np.max(np.stack([executed[n] / (warps * f[copies]) for n, copies in trip.guarded]), axis=0)
             trips, loaded = np.minimum(made, trips), loaded * np.minimum(made / trips, 1.0)
         if trip.stages is not None:
-            arrival = device.shared.latency_cycles if trip.space == "shared" else _copy_latency(device, accesses)
-            waits = waits + pipeline_wait(trips, f[trip.stages], arrival, busy / warps)
-            continue
-        if trip.space == "shared":
-            latency: Any = device.shared.latency_cycles
+            arrival = device.shared.latency_cycles if trip.space == "shared" else _arrival(device, accesses)
+            wait = pipeline_wait(trips, f[trip.stages], arrival, np.maximum(busy / warps, turn))
+        elif trip.space == "shared":
+            wait = load_wait(trips, loaded, device.shared.latency_cycles, IN_FLIGHT_WORDS)
         elif trip.behind_barrier:
-            latency = device.dram.latency_cycles
+            wait = load_wait(trips, loaded, device.dram.latency_cycles, IN_FLIGHT_WORDS)
         else:
-            latency = _load_latency(device, [accesses[n] for n in trip.loads])
-        waits = waits + load_wait(trips, loaded, latency, IN_FLIGHT_WORDS)
+            wait = load_wait(trips, loaded, _load_latency(device, [accesses[n] for n in trip.loads]), IN_FLIGHT_WORDS)
+        groups[trip.group] = np.maximum(groups.get(trip.group, 0.0), wait)
+    waits = sum(groups.values(), np.zeros(warps.shape))
     own = busy + (waits + device.block_launch_cycles) * warps
     result: Floats = own / np.maximum(held.warps_per_sm, 1)
     return result, waits
@@ -341,26 +383,29 @@ def _chain(
 
 MATRIX_LANES = 32
 """Threads that share one `k.mma`, on every device: a description does not know the warp size."""
+_KINDS = ("load", "store")
 _DEVICE_WIDE = frozenset({"l2", "dram", "atomic"})
 _NOT_ARITHMETIC = _DEVICE_WIDE | {"issue", "memory path", "l1", "shared"}
 
 
 def _dependent(plan: Plan, device: Device, f: list[Any], executed: list[Floats]) -> Floats:
-    """SM cycles in which warps alone wait for their own accumulators: latency that too few of them leave uncovered."""
+    """SM cycles in which warps alone wait for their own results: latency that too few accumulators leave uncovered.
+
+    Statements that update none do one operation after the other.
+    """
     t, lanes = device.throughput, device.limits.warp_size
     total = np.zeros(1)
     for s, issued in zip(plan.statements, executed, strict=True):
-        if s.independent is None:
-            continue
         for kind, dtype, handle in s.work:
             _, rate = arithmetic_rate(kind, dtype, device)
             if kind != "mma" and rate:
-                uncovered = np.maximum(t.alu_latency_cycles / f[s.independent] - lanes * t.schedulers / rate, 0.0)
+                independent = 1.0 if s.independent is None else f[s.independent]
+                uncovered = np.maximum(t.alu_latency_cycles / independent - lanes * t.schedulers / rate, 0.0)
                 total = total + f[handle] * issued * uncovered
     return total
 
 
-def _copy_latency(device: Device, accesses: list[AccessTotals]) -> Floats:
+def _arrival(device: Device, accesses: list[AccessTotals]) -> Floats:
     """Load-to-use of what is loaded ahead: all of one step are waited for, so the buffer that comes from memory most counts."""
     share = np.zeros(1)
     for a in accesses:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import sympy
 
-from costmodel.cost.sharing import Role, roles
+from costmodel.cost.footprints import FootprintPlan, StepPlan, footprint_plan
+from costmodel.cost.register_plan import RegisterPlan, register_plan, updated_arrays
+from costmodel.cost.sharing import Part, Role, roles
 from costmodel.cost.sheet import Checks, Sheet, make_checks, three
-from costmodel.counts.footprint import Footprint, footprint
+from costmodel.counts.footprint import footprint
 from costmodel.counts.nests import executions
 from costmodel.ir import Access, Barrier, Kernel, Loop, Site, Statement, loose_ends
 from costmodel.ir.checks import describe
@@ -21,7 +23,6 @@ from costmodel.symbols import CeilDiv, FloorDiv, Maximum, Minimum, Mod, Program,
 __all__ = [
     "WAVE",
     "AccessPlan",
-    "FootprintPlan",
     "Plan",
     "RoundTrip",
     "ScopePlan",
@@ -31,15 +32,6 @@ __all__ = [
 
 WAVE = ("wave_x", "wave_y", "wave_z")
 """Columns that give the blocks of one wave along x, y, z."""
-
-
-@dataclass(frozen=True, slots=True)
-class FootprintPlan:
-    """Handles of a footprint: elements, and strides and extents along the last dimension."""
-
-    elements: int
-    strides: tuple[int, ...]
-    extents: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +59,21 @@ class AccessPlan:
     """Of global accesses: the whole block first, then each serial loop inwards."""
     wave: tuple[FootprintPlan, ...]
     """Of global accesses: what one wave touches in one pass through each scope."""
-    step: FootprintPlan | None
-    """Of a wave in one machine iteration: its strides and extents cover all dimensions."""
+    singly: FootprintPlan | None
+    """What the loads of a family touch in one pass of all serial loops, were nothing of it shared between them."""
+    members: int
+    """Loads of the family."""
+    span: FootprintPlan | None
+    """Of global accesses: what blocks touch, in the sheet `spans`."""
+    step: StepPlan | None
+    """Of a wave in one machine iteration."""
     whole: FootprintPlan | None
+    array: int
+    """Handle: bytes of the whole array."""
     tile: Program | None
     """Where blocks are swizzled: the offset of a block's part from block indices `block_x`, `block_y`, `block_z`."""
+    filled: tuple[int, int] | None
+    """Handles: executions that guards on block indices let pass, and all; None where there are no such guards."""
     per_address: int
     """Handle: requests that share one computed address: unrolled steps along the last dimension are immediate offsets."""
     staged: bool
@@ -115,6 +117,8 @@ class RoundTrip:
     """Where all of them are guarded: positions of their statements, and handles of the copies of each in one trip."""
     loads: tuple[int, ...]
     """Positions among the plan's accesses."""
+    group: int
+    """Batches of other spaces with the same number are issued in the same trips: the longest wait covers the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +129,15 @@ class Plan:
     sheet: Sheet
     waves: Sheet
     """Formulas that also need the wave's shape."""
+    spans: Sheet
+    """What blocks touch, for any box of them given as the wave's shape."""
     block: tuple[int, int, int]
     grid: tuple[int, int, int]
     shared_bytes: int
     max_threads: int | None
     registers: int | None
-    accumulators: int
-    """Handle: bytes of register arrays that are read and written."""
-    fragments: int
-    """Handle: bytes of the other register arrays."""
-    in_flight: int
-    """Handle: bytes that one pass through the machine loops loads."""
-    rolled_loops: int
-    rolled_accesses: int
-    sweeps: int
-    """Handle: how often a thread walks over all its accumulators."""
+    live: RegisterPlan
+    """What registers hold, region by region."""
     trips: int
     """Handle: iterations of all rolled loops, for one thread."""
     barriers: int
@@ -160,7 +158,7 @@ def make_plan(kernel: Kernel) -> Plan:
     Raises:
         UnsupportedError: a guard or extent that cannot be counted.
     """
-    sheet, waves, parts = Sheet(), Sheet(), roles(kernel)
+    sheet, waves, spans, parts = Sheet(), Sheet(), Sheet(), roles(kernel)
     accesses: list[AccessPlan] = []
     statements: list[StatementPlan] = []
     for site in kernel.statements():
@@ -168,7 +166,7 @@ def make_plan(kernel: Kernel) -> Plan:
         assert isinstance(leaf, Statement)
         count = executions(kernel, site)
         work = tuple((w.kind, w.dtype.name, sheet.add(w.amount)) for w in leaf.work)
-        updated = _updated(leaf)
+        updated = updated_arrays(leaf)
         accumulators = sum((b.elements for b in kernel.buffers if b.name in updated), sympy.Integer(0))
         independent = sheet.add(accumulators) if updated else None
         statements.append(StatementPlan(site, sheet.add(count), work, independent, leaf.asynchronous))
@@ -176,25 +174,20 @@ def make_plan(kernel: Kernel) -> Plan:
             for access in group:
                 if access.buffer.space != "register":
                     role = parts.get(id(access)) if kind == "load" else None
-                    accesses.append(_access(kernel, site, access, kind, count, role, sheet, waves))
+                    accesses.append(_access(kernel, site, access, kind, count, role, (sheet, waves, spans)))
     rolled = _rolled(kernel)
-    acc, fragments, sweeps = _register_arrays(kernel)
     block, grid = kernel.block_shape(), kernel.grid_shape()
     return Plan(
         kernel=kernel,
         sheet=sheet,
         waves=waves,
+        spans=spans,
         block=three(sheet, block),
         grid=three(sheet, grid),
         shared_bytes=sheet.add(sum((b.size_bytes for b in kernel.buffers if b.space == "shared"), sympy.Integer(0))),
         max_threads=None if kernel.max_threads is None else sheet.add(kernel.max_threads),
         registers=None if kernel.registers is None else sheet.add(kernel.registers),
-        accumulators=sheet.add(acc),
-        fragments=sheet.add(fragments),
-        in_flight=sheet.add(_bytes_in_flight(kernel)),
-        rolled_loops=len(rolled),
-        rolled_accesses=sum(1 for a in accesses if a.access.buffer.space == "global" and any(o in rolled for o in a.site.loops)),
-        sweeps=sheet.add(sweeps),
+        live=register_plan(kernel, sheet, _sweeps(kernel)),
         trips=sheet.add(sum((_trips(_outer_loops(kernel, loop)) for loop in rolled), sympy.Integer(0))),
         barriers=sheet.add(sum((_iterations(s) for s in kernel.sites if isinstance(s.leaf, Barrier)), sympy.Integer(0))),
         checks=make_checks(kernel),
@@ -221,8 +214,15 @@ def _sizes_used(kernel: Kernel) -> frozenset[str]:
 
 
 def _access(
-    kernel: Kernel, site: Site, access: Access, kind: str, count: sympy.Expr, role: Role | None, sheet: Sheet, waves: Sheet
+    kernel: Kernel,
+    site: Site,
+    access: Access,
+    kind: str,
+    count: sympy.Expr,
+    role: Role | None,
+    sheets: tuple[Sheet, Sheet, Sheet],
 ) -> AccessPlan:
+    sheet, waves, spans = sheets
     assert isinstance(site.leaf, Statement)
     staged = kind == "load" and access.buffer.space == "global" and any(a.buffer.space == "shared" for a in site.leaf.stores)
     bare = AccessPlan(
@@ -233,9 +233,14 @@ def _access(
         requested=sheet.add(count * access.bytes),
         scopes=(),
         wave=(),
+        singly=None,
+        members=len(role.members) if role else 1,
+        span=None,
         step=None,
         whole=None,
+        array=sheet.add(access.buffer.size_bytes),
         tile=None,
+        filled=None,
         per_address=sheet.add(_requests_per_address(site, access)),
         staged=staged,
         follows=role.follows if role else None,
@@ -245,8 +250,9 @@ def _access(
     if access.buffer.space != "global" or bare.follows is not None:
         return bare
 
-    def touched(over: tuple[Loop, ...]) -> Footprint:
-        return role.footprint(kernel, (site, access), over) if role else footprint(kernel, site, access, over)
+    def touched(over: tuple[Loop, ...], into: Sheet) -> FootprintPlan:
+        parts = role.union(kernel, site, over) if role else (Part(1, access, footprint(kernel, site, access, over)),)
+        return footprint_plan(parts, site, over, into)
 
     serial = site.serial()
     threads = tuple(loop for loop in site.loops if loop.kind == "thread")
@@ -255,24 +261,38 @@ def _access(
     scopes, passes_of_wave = [], []
     for depth in range(len(serial) + 1):
         passes = sympy.Mul(*(_mean_extent(loop, site.loops) for loop in serial[:depth]))
-        plan = _footprint_plan(touched((*threads, *serial[depth:])), sheet)
+        plan = touched((*threads, *serial[depth:]), sheet)
         scopes.append(ScopePlan(plan, sheet.add(passes), tuple(loop.index.name for loop in serial[:depth])))
-        passes_of_wave.append(_footprint_plan(touched((*blocks, *threads, *serial[depth:])), waves))
+        passes_of_wave.append(touched((*blocks, *threads, *serial[depth:]), waves))
     at_once = tuple(loop for loop in truncated if loop.kind != "serial" or loop.unroll == loop.extent)
     together = footprint(kernel, site, access, at_once)
-    step = FootprintPlan(
-        waves.add(together.elements),
-        tuple(waves.add(e) for e in together.steps[::2]),
-        tuple(waves.add(e) for e in together.steps[1::2]),
-    )
+    step = StepPlan(tuple(waves.add(e) for e in together.steps[::2]), tuple(waves.add(e) for e in together.steps[1::2]))
     return replace(
         bare,
         scopes=tuple(scopes),
         wave=tuple(passes_of_wave),
+        singly=footprint_plan(role.singly(kernel, site, threads), site, threads, sheet) if role else None,
+        span=touched((*blocks, *threads, *serial), spans),
         step=step,
-        whole=_footprint_plan(touched(site.loops), sheet),
+        whole=touched(site.loops, sheet),
         tile=_tile(site, access),
+        filled=_filled(kernel, site, sheet),
     )
+
+
+def _filled(kernel: Kernel, site: Site, sheet: Sheet) -> tuple[int, int] | None:
+    """What blocks at the edge of the grid leave out."""
+    blocks = {loop.index for loop in site.loops if loop.kind == "block"}
+    edges = [
+        replace(g, conditions=tuple(c for c in g.conditions if (c[1].free_symbols | c[2].free_symbols) & blocks))
+        for g in site.guards
+        if g.fraction is None
+    ]
+    edges = [g for g in edges if g.conditions]
+    if not edges:
+        return None
+    every = executions(kernel, replace(site, guards=()))
+    return sheet.add(executions(kernel, replace(site, guards=tuple(edges)))), sheet.add(every)
 
 
 def _tile(site: Site, access: Access) -> Program | None:
@@ -289,10 +309,6 @@ def _requests_per_address(site: Site, access: Access) -> sympy.Expr:
     """Steps of unrolled loops that move only along the last dimension, whose stride the compiler knows."""
     last, others = access.index[-1].free_symbols, set().union(*(e.free_symbols for e in access.index[:-1]))
     return sympy.Mul(*(loop.unroll for loop in site.serial() if loop.index in last and loop.index not in others))
-
-
-def _footprint_plan(f: Footprint, sheet: Sheet) -> FootprintPlan:
-    return FootprintPlan(sheet.add(f.elements), tuple(sheet.add(e) for e in f.row[::2]), tuple(sheet.add(e) for e in f.row[1::2]))
 
 
 def _rolled(kernel: Kernel) -> list[Loop]:
@@ -328,39 +344,15 @@ def _iterations(site: Site) -> sympy.Expr:
     return sympy.Mul(*(_mean_extent(loop, site.loops) for loop in site.serial()))
 
 
-def _bytes(kernel: Kernel, names: set[str]) -> sympy.Expr:
-    return sum((b.elements * b.dtype.itemsize for b in kernel.buffers if b.name in names), sympy.Integer(0))
-
-
-def _updated(statement: Statement) -> set[str]:
-    """Register arrays that a statement reads and writes."""
-    return {a.buffer.name for a in statement.loads if a.buffer.space == "register"} & {a.buffer.name for a in statement.stores}
-
-
-def _register_arrays(kernel: Kernel) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
-    """Bytes of accumulators, bytes of fragments, and sweeps over the accumulators by one thread."""
-    updated: set[str] = set()
+def _sweeps(kernel: Kernel) -> sympy.Expr:
+    """How often one thread walks over all its accumulators."""
     sweeps = sympy.Integer(0)
     for site in kernel.statements():
         assert isinstance(site.leaf, Statement)
-        both = _updated(site.leaf)
-        if both:
-            updated |= both
-            elements = sum((b.elements for b in kernel.buffers if b.name in both), sympy.Integer(0))
-            sweeps += _iterations(site) / elements
-    registers = {b.name for b in kernel.buffers if b.space == "register"}
-    return _bytes(kernel, updated), _bytes(kernel, registers - updated), sweeps
-
-
-def _bytes_in_flight(kernel: Kernel) -> sympy.Expr:
-    """Bytes that one machine iteration around a load brings in, summed over loads of memory."""
-    total = sympy.Integer(0)
-    for site in kernel.statements():
-        assert isinstance(site.leaf, Statement)
-        for access in site.leaf.loads:
-            if access.buffer.space in ("global", "shared") and not site.leaf.asynchronous:
-                total += sympy.Mul(*(loop.unroll for loop in site.serial())) * access.bytes
-    return total
+        updated = updated_arrays(site.leaf)
+        if updated:
+            sweeps += _iterations(site) / sum((b.elements for b in kernel.buffers if b.name in updated), sympy.Integer(0))
+    return sweeps
 
 
 def _round_trips(kernel: Kernel, sheet: Sheet, accesses: list[AccessPlan]) -> tuple[RoundTrip, ...]:
@@ -389,6 +381,7 @@ def _round_trips(kernel: Kernel, sheet: Sheet, accesses: list[AccessPlan]) -> tu
             )
             batch.sites[position] = site
             batch.loads.append(place[id(access)])
+    groups = {key: n for n, key in enumerate(dict.fromkeys((rolled, stages, phase) for rolled, _, stages, phase in found))}
     return tuple(
         RoundTrip(
             space,
@@ -400,8 +393,9 @@ def _round_trips(kernel: Kernel, sheet: Sheet, accesses: list[AccessPlan]) -> tu
             if all(s.guards for s in batch.sites.values())
             else None,
             tuple(batch.loads),
+            groups[rolled, stages, phase],
         )
-        for (_, space, stages, _), batch in found.items()
+        for (rolled, space, stages, phase), batch in found.items()
     )
 
 

@@ -80,7 +80,7 @@ def score_measured(
     Args:
         mapping: says which buffers were warm, what a launch cost, and which schedules a library had.
         device: the GPU.
-        arguments: as for `Scorer.score`, those that the library chose left out.
+        arguments: as for `Scorer.score`; what the library chose is left out.
         description: instead of the mapping's own.
         options: of `Scorer`.
     """
@@ -88,7 +88,9 @@ def score_measured(
     scorer = Scorer(description or mapping.description, launched, warm=mapping.warm, **options)
     if mapping.schedules is None:
         return scorer.score(arguments)
-    return best_schedule(scorer, arguments, mapping.schedules(device) if callable(mapping.schedules) else mapping.schedules)
+    choices = mapping.schedules(device) if callable(mapping.schedules) else mapping.schedules
+    frame = as_frame(arguments)
+    return best_schedule(scorer, frame.drop(columns=[n for n in choices if n in frame.columns]), choices)
 
 
 def _distinct(frame: pd.DataFrame) -> tuple[pd.DataFrame, Ints]:

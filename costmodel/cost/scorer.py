@@ -18,8 +18,9 @@ from costmodel.cost.baselines import requested_bytes, roofline_seconds, weighted
 from costmodel.cost.counters import counters
 from costmodel.cost.evaluate import Charged, evaluate
 from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
+from costmodel.cost.given_registers import GivenRegisters, checked_registers, is_many, registers_of_rows
 from costmodel.cost.plan import Plan, make_plan
-from costmodel.cost.warmth import Warm, checked_warm
+from costmodel.cost.warmth import BACK_TO_BACK, Warm, checked_warm
 from costmodel.counts import TooManyCasesError
 from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
@@ -64,20 +65,6 @@ class Scores:
         return self.table.assign(seconds=self.seconds, bound=self.bound, occupancy=self.counters["occupancy"], reason=self.reason)
 
 
-def checked_registers(registers: int | None, kernel: str, device: Device) -> int | None:
-    """A register count that a thread of the device can have.
-
-    Raises:
-        SizeError: it is not a whole number in range.
-    """
-    if registers is None:
-        return None
-    most = device.registers.max_per_thread
-    if isinstance(registers, bool) or not isinstance(registers, int | np.integer) or not 1 <= registers <= most:
-        raise SizeError(f"{kernel}: registers={registers!r}: expected 1 to {most} of a thread")
-    return int(registers)
-
-
 _ROWS_AT_ONCE = 16_384
 """Rows priced together: all lanes of all their warps are in memory at once."""
 _PLANS: OrderedDict[int, tuple[Kernel, Plan]] = OrderedDict()
@@ -111,18 +98,21 @@ class Scorer:
         kernel: Description | Kernel,
         device: Device | str,
         *,
-        registers: int | None = None,
+        registers: Any = None,
+        spilled: Any = 0.0,
         without: Iterable[str] = (),
-        warm: Warm | int | None = None,
+        warm: Warm | int = BACK_TO_BACK,
     ) -> None:
         """Take a kernel and a device.
 
         Args:
             kernel: a description, or a traced kernel.
             device: a device, or its name.
-            registers: of a thread, where a compiler has told.
+            registers: of a thread, where a compiler has told: a number, the name of a column of the tables to be priced,
+                or one number for each row (NaN where it is not known); estimated if None.
+            spilled: likewise, the words that each sweep over the accumulators stores and loads.
             without: charges to switch off, by their names in `costmodel.cost.CHARGES`.
-            warm: buffers that are in L2 already, as far as they fit (see `cost.warmth`); none if left out.
+            warm: what earlier launches left in L2, see `cost.warmth`; {} for nothing.
 
         Raises:
             SizeError: a register count out of range, or a name that is no charge.
@@ -131,8 +121,10 @@ class Scorer:
         self.kernel = kernel
         self.without = checked_charges(without)
         self.device = find_device(device) if not isinstance(device, Device) else device
-        self.registers = checked_registers(registers, kernel.name, self.device)
-        self.warm = warm
+        self.warm = checked_warm(warm, kernel)
+        self.registers, self.spilled = registers, spilled
+        if not is_many(registers) and not is_many(spilled):
+            checked_registers(registers, spilled, kernel.name, self.device)
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -156,16 +148,24 @@ class Scorer:
         result = _empty(frame)
         if not rows:
             return result
+        given = registers_of_rows(self.registers, self.spilled, frame, self.kernel.name, self.device)
         for statics, which in _groups(self.kernel, columns, rows):
             kernel = self.kernel.trace(**statics) if isinstance(self.kernel, Description) else self.kernel
             needed = {n: columns[n] for n in kernel.params}
             plan = plan_for(kernel)
             result.same[which] = _identities(plan, {n: c[which] for n, c in needed.items()}) + result.same.max() + 1
             for start in range(0, which.size, _ROWS_AT_ONCE):
-                self._fill(result, plan, needed, which[start : start + _ROWS_AT_ONCE])
+                self._fill(result, plan, needed, which[start : start + _ROWS_AT_ONCE], given)
         return result
 
-    def _fill(self, result: Scores, plan: Plan, columns: Mapping[str, Any], which: npt.NDArray[np.int64]) -> None:
+    def _fill(
+        self,
+        result: Scores,
+        plan: Plan,
+        columns: Mapping[str, Any],
+        which: npt.NDArray[np.int64],
+        given: GivenRegisters | None,
+    ) -> None:
         taken = {n: _narrow(c[which]) for n, c in columns.items()}
         why = reasons(plan, self.device, taken, which.size)
         good = np.flatnonzero(why == "")
@@ -174,13 +174,13 @@ class Scorer:
             return
         kept = {n: c[good] if np.ndim(c) else c for n, c in taken.items()}
         try:
-            warm = checked_warm(self.warm, plan.kernel)
-            charged = evaluate(plan, self.device, kept, good.size, self.registers, self.without, warm)
+            told = None if given is None else given.of(which[good])
+            charged = evaluate(plan, self.device, kept, good.size, told, self.without, self.warm)
         except TooManyCasesError:
             if which.size == 1:
                 raise
             for half in np.array_split(which, 2):
-                self._fill(result, plan, columns, half)
+                self._fill(result, plan, columns, half, given)
             return
         over = launch_reasons(charged, self.device)
         rows = which[good]

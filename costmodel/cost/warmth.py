@@ -1,10 +1,10 @@
-"""What earlier launches left in L2: cold is the default, warm is said for each buffer.
+"""What earlier launches left in L2: said for each buffer.
 
-`warm=1` says that each launch uses the same memory as the one before; `warm={"X": 1, "W": 6}` that the next launch touches the same
-X again, and that six different W take turns. Between two uses of a buffer the other ones pass through L2: a buffer that comes back
-after n launches meets n of each that is always new, and at most as many of the others as take turns. What all of them take against
-the effective L2 gives the share of the buffer that is still there; reads of that share never reach memory, and neither do writes,
-for the next ones replace them. A buffer that the launch itself fills before it reads it (partial sums) is warm with n = 1.
+Without a word, each launch uses the same memory as the one before (`warm=1`), as timing loops do. `warm={}` is a cold cache;
+`warm={"X": 1, "W": 6}` says that the next launch touches the same X again, that six different W take turns, and that all else is
+always new. Between two uses of a buffer the others pass through L2: one that comes back after n launches meets n of each that is
+always new, and at most as many of the others as take turns. What all of them take gives the share of the buffer that is gone by
+then. A buffer that the launch itself fills before it reads it (partial sums) is warm with n = 1.
 """
 
 from __future__ import annotations
@@ -14,80 +14,75 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from costmodel.charges.caches import fits
+from costmodel.charges.caches import lost_by_age
 from costmodel.cost.memory import AccessTotals
-from costmodel.device import Device
 from costmodel.errors import SizeError
-from costmodel.ir import Kernel
+from costmodel.ir import Description, Kernel
 
-__all__ = ["Warm", "checked_warm", "keep_warm", "resident_share"]
+__all__ = ["BACK_TO_BACK", "Warm", "checked_warm", "lost_between_launches", "reuse_distance", "scratch"]
 
 Floats = npt.NDArray[np.float64]
 Warm = Mapping[str, int]
 """Global buffer to launches until the same memory is used again: 1 for every launch, n where n copies take turns."""
+BACK_TO_BACK = 1
+"""Of all buffers, if nothing else is said."""
 
 
-def checked_warm(warm: Warm | int | None, kernel: Kernel) -> dict[str, int]:
-    """The buffers that are warm; one number holds for all of them.
+def checked_warm(warm: Warm | int, kernel: Kernel | Description) -> Warm | int:
+    """What was given.
 
     Raises:
         SizeError: a name is no global buffer of the kernel, or a number is not at least 1.
     """
-    names = [b.name for b in kernel.buffers if b.space == "global"]
-    given = {} if warm is None else warm if isinstance(warm, Mapping) else dict.fromkeys(names, warm)
-    for name, launches in given.items():
+    for name, launches in (warm if isinstance(warm, Mapping) else {"": warm}).items():
         if isinstance(launches, bool) or not isinstance(launches, int) or launches < 1:
-            raise SizeError(f"{kernel.name}: warm[{name!r}]={launches!r}: expected launches until it is used again, at least 1")
-        if name not in names:
+            what = f"warm[{name!r}]" if name else "warm"
+            raise SizeError(f"{kernel.name}: {what}={launches!r}: expected launches until it is used again, at least 1")
+        names = [b.name for b in kernel.buffers if b.space == "global"] if isinstance(kernel, Kernel) else [name]
+        if name and name not in names:
             raise SizeError(f"{kernel.name}: warm: no global buffer {name!r}; it has {', '.join(names) or 'none'}")
-    return dict(given)
+    return warm
 
 
-def resident_share(buffer: str, sizes: Mapping[str, Floats], warm: Warm, capacity_bytes: float) -> Floats:
-    """Share of a buffer that L2 still holds when a launch starts.
+def scratch(accesses: Sequence[AccessTotals]) -> frozenset[str]:
+    """Buffers that a launch fills before it reads them: later statements find them in L2."""
+    first: dict[str, str] = {}
+    for t in accesses:
+        first.setdefault(t.plan.access.buffer.name, t.plan.kind)
+    read = {t.plan.access.buffer.name for t in accesses if t.plan.kind == "load"}
+    return frozenset(name for name, kind in first.items() if kind == "store" and name in read)
+
+
+def reuse_distance(buffer: str, sizes: Mapping[str, Floats], warm: Warm) -> Floats:
+    """Distinct bytes that are touched between two uses of a buffer, its own among them; infinite where it is cold.
 
     Args:
-        buffer: its name; cold unless it is in `warm`.
+        buffer: its name.
         sizes: distinct bytes that one launch touches, of each buffer.
-        warm: launches until a buffer is used again.
-        capacity_bytes: of L2.
+        warm: launches until a buffer is used again; others are always new.
 
     Example:
         >>> sizes = {"X": np.array([1e6]), "W": np.array([4e6])}
-        >>> resident_share("W", sizes, {"X": 1, "W": 6}, 20e6)  # 6 W and one X: 25 MB
-        array([0.75])
-        >>> resident_share("X", sizes, {"X": 1, "W": 6}, 20e6)  # one X and one W
-        array([1.])
+        >>> reuse_distance("W", sizes, {"X": 1, "W": 6})  # six W and one X
+        array([25000000.])
+        >>> reuse_distance("X", sizes, {"X": 1, "W": 6})  # one X and one W
+        array([5000000.])
     """
     if buffer not in warm:
-        return np.zeros(1)
+        return np.full(1, np.inf)
     launches = warm[buffer]
-    between = sum((min(warm.get(name, launches), launches) * size for name, size in sizes.items()), np.zeros(1))
-    return fits(between, capacity_bytes)
+    return sum((min(warm.get(name, launches), launches) * size for name, size in sizes.items()), np.zeros(1))
 
 
-def _scratch(accesses: Sequence[AccessTotals]) -> list[str]:
-    """Buffers that a launch fills before it reads them: later statements find them in L2."""
-    first: dict[str, str] = {}
-    read = set()
-    for t in accesses:
-        if t.plan.whole is not None:
-            first.setdefault(t.plan.access.buffer.name, t.plan.kind)
-            read |= {t.plan.access.buffer.name} if t.plan.kind == "load" else set()
-    return [name for name, kind in first.items() if kind == "store" and name in read]
+def lost_between_launches(
+    accesses: Sequence[AccessTotals], sizes: Mapping[str, Floats], warm: Warm | int, capacity_bytes: float
+) -> dict[str, tuple[Floats, Floats]]:
+    """For each buffer the reuse distance, and the share that L2 has lost when it is used again."""
+    launches = warm if isinstance(warm, Mapping) else dict.fromkeys(sizes, warm)
+    launches = dict.fromkeys(scratch(accesses), 1) | dict(launches)
+    distances = {name: reuse_distance(name, sizes, launches) for name in sizes}
+    return {name: (d, lost_by_age(np.minimum(d, _FAR * capacity_bytes), capacity_bytes)) for name, d in distances.items()}
 
 
-def keep_warm(accesses: Sequence[AccessTotals], warm: Warm, device: Device) -> None:
-    """Take away the memory traffic of what is in L2 already."""
-    warm = dict.fromkeys(_scratch(accesses), 1) | dict(warm)
-    if not warm:
-        return
-    sizes: dict[str, Floats] = {}
-    for t in accesses:
-        if t.plan.whole is not None:
-            name = t.plan.access.buffer.name
-            sizes[name] = np.maximum(sizes.get(name, np.zeros(1)), t.footprint_bytes)
-    for t in accesses:
-        name = t.plan.access.buffer.name
-        if name in sizes and name in warm:
-            t.dram_bytes = t.dram_bytes * (1.0 - resident_share(name, sizes, warm, float(device.l2.effective_capacity_bytes)))
+_FAR = 1e6
+"""Capacities after which nothing is left."""

@@ -19,7 +19,10 @@ from costmodel.errors import UnsupportedError
 from costmodel.ir import Access, Divisibility, Kernel, Loop, Site, facts_of
 from costmodel.symbols import Distinct, Maximum, Minimum, expanded, index
 
-__all__ = ["Footprint", "footprint"]
+__all__ = ["SHIFT", "Footprint", "footprint"]
+
+SHIFT = "_shift_"
+"""Start of the names of loops that stand for accesses side by side: no guard knows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +171,19 @@ def _capped(
     used_guards: set[int],
     every: set[sympy.Symbol],
 ) -> sympy.Expr | None:
-    """The count under a guard `index < limit` on this very index, where the index is dense from 0."""
-    dense = dense_extent(coefficients, loops) if coefficients else None
-    if dense is None:
+    """The count under a guard `index < limit` on this very index, where the index is dense from 0 (and shifted on from there)."""
+    aside = {i for i in coefficients if i.name.startswith(SHIFT)}
+    guarded = {i: c for i, c in coefficients.items() if i not in aside}
+    dense = dense_extent(guarded, loops) if guarded else None
+    if dense is None or any(coefficients[i] != 1 for i in aside):
         return None
-    total = sympy.Add(*(c * i for i, c in coefficients.items()))
+    total = sympy.Add(*(c * i for i, c in guarded.items()))
+    beyond = sum((loops[i].extent - 1 for i in aside), sympy.Integer(0))
     for n, guard in enumerate(guards):
         bound = expanded(total - guard)
         if not bound.free_symbols & (every | loops.keys()):
             used_guards.add(n)
-            return Maximum(sympy.Integer(0), Minimum(bound, dense))
+            return Maximum(sympy.Integer(0), Minimum(bound, dense)) + beyond
     return None
 
 

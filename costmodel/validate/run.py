@@ -1,47 +1,57 @@
 """Correlate predicted with measured times: one report for each kernel × GPU of a file.
 
 Rows become configurations by the data set's mapping (`cost.dataset_mapping`) or by equal names. A
-configuration that ran although the model says it cannot is counted and left out of the figures; both
-the baselines and the counters use the same rows as the model.
+configuration that ran although the model says it cannot is counted and left out of the figures; the
+baselines and the counters use the same rows as the model.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from costmodel.cost import DatasetMapping, Scores, dataset_mapping, find_description, score_measured
+from costmodel.cost import CHARGES, DatasetMapping, Scores, dataset_mapping, find_description, score_measured
 from costmodel.device import Device, find_device
 from costmodel.errors import DataError
 from costmodel.ir import Description
+from costmodel.validate import baselines
+from costmodel.validate.baselines import Baseline, Others
+from costmodel.validate.counted import counter_errors
 from costmodel.validate.data import Measured
+from costmodel.validate.failures import Foresight, foresight
 from costmodel.validate.metrics import Metrics, metrics
+from costmodel.validate.samples import Outlier, Points, outliers, points
+from costmodel.validate.vendor import matmul_heuristics
 
-__all__ = ["BASELINES", "Baseline", "Report", "validate"]
+__all__ = ["ABLATION_ROWS", "Case", "Report", "compare", "prepare", "validate"]
 
-BASELINES = {
-    "bytes": "requested global and shared bytes, each over its bandwidth (luminal's proposal)",
-    "unweighted_bytes": "the same bytes, simply added",
-    "roofline": "arithmetic, L2 and DRAM at their peaks, the slowest of them",
-}
-"""Name and meaning of what stands beside the model."""
+ABLATION_ROWS = 20_000
+"""Of one kernel × GPU: beyond these a charge is switched off for a sample only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """How a simpler model ranks the same rows; NaN where it gives every row the same time."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One kernel on one GPU, ready to be priced."""
 
-    rho: float
-    tau: float
-    top1: float
-    top5: float
-    top10: float
+    measured: Measured
+    mapping: DatasetMapping
+    device: Device
+    rows: pd.DataFrame
+    """Configurations that ran and were asked for."""
+    failed: pd.DataFrame
+    arguments: pd.DataFrame
+    """Of the description, for each of `rows`."""
+
+    @property
+    def as_other(self) -> Others:
+        """What it is to another GPU."""
+        return Others(self.device.name, self.arguments.assign(time_ms=self.rows["time_ms"].to_numpy()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +64,9 @@ class Report:
     device: str
     metrics: Metrics
     configs_per_s: float
-    """Configurations priced per second on one core, tracing included."""
+    """Configurations priced per second of one core, tracing included."""
     counters: dict[str, dict[str, float]]
-    """Column to median and mean relative error, over rows in which it was counted."""
+    """Column to its errors, see `counter_errors`."""
     baselines: dict[str, Baseline]
     failed: int
     """Rows that did not run when measured."""
@@ -64,6 +74,19 @@ class Report:
     """Of these, rows that the model says cannot run."""
     infeasible_but_ran: dict[str, int] = field(default_factory=dict)
     """Reason to number of rows that ran although the model says they cannot."""
+    description: str = ""
+    foresight: Foresight | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+    """Baseline to why it is not there."""
+    ablation: dict[str, Metrics] = field(default_factory=dict)
+    """Charge to the figures without it; of a thorough comparison."""
+    ablation_base: Metrics | None = None
+    """The figures with all charges on the rows of the ablation."""
+    outliers: tuple[Outlier, ...] = ()
+    """The five worst; of a thorough comparison."""
+    points: Points | None = None
+    """What plots show; of a thorough comparison."""
+    notes: tuple[str, ...] = ()
 
 
 def validate(measured: Measured, kernel: str | None = None, device: Device | None = None, query: str | None = None) -> Report:
@@ -80,6 +103,23 @@ def validate(measured: Measured, kernel: str | None = None, device: Device | Non
         DescriptionError: no description of that name.
         ProfileError: no profile of that name.
     """
+    return compare(prepare(measured, kernel, device, query))
+
+
+def prepare(measured: Measured, kernel: str | None = None, device: Device | None = None, query: str | None = None) -> Case:
+    """Find description and profile, choose the rows, and make arguments of them.
+
+    Args:
+        measured: one kernel on one GPU.
+        kernel: as for `validate`.
+        device: as for `validate`.
+        query: as for `validate`.
+
+    Raises:
+        DataError: columns that the description needs are missing, or no row is left.
+        DescriptionError: no description of that name.
+        ProfileError: no profile of that name.
+    """
     mapping = _mapping(kernel or measured.kernel)
     found = device or find_device(measured.gpu)
     rows, failed = (_chosen(measured, t, mapping.where, query) for t in (measured.rows, measured.failed))
@@ -87,13 +127,34 @@ def validate(measured: Measured, kernel: str | None = None, device: Device | Non
         raise DataError(
             f"{measured.file}: {measured.kernel} on {measured.gpu}: no measured row is left; check status and --query"
         )
-    scores, seconds = _priced(mapping, found, _arguments(measured, mapping, rows))
+    arguments = {**mapping.description.defaults, **_arguments(measured, mapping, rows)}
+    return Case(measured, mapping, found, rows, failed, pd.DataFrame(arguments, index=range(len(rows))))
+
+
+def compare(case: Case, others: Sequence[Others] = (), *, thorough: bool = False) -> Report:
+    """Price every configuration of a case and compare.
+
+    Args:
+        case: what `prepare` made.
+        others: the same kernel on other GPUs, for the baseline `other_gpu`.
+        thorough: also train trees, and keep outliers and what plots show.
+
+    Raises:
+        DataError: the model says that no row can run.
+    """
+    measured, mapping, found, rows = case.measured, case.mapping, case.device, case.rows
+    scores, seconds = _priced(mapping, found, case.arguments)
     ran = scores.feasible
     if not ran.any():
         raise DataError(
             f"{measured.file}: {measured.kernel} on {found.name}: the model says that no row can run: {scores.reason[0]}"
         )
     times = rows["time_ms"].to_numpy()[ran] * 1e-3
+    failed_reasons = _failed_reasons(case)
+    table = scores.table[[n for n in mapping.description.arguments if n in scores.table.columns]][ran]
+    base, ablation = _ablated(case, scores, ran, times) if thorough else (None, {})
+    beside, absent = _baselines(case, scores, ran, times, others, thorough)
+    shown = (table, times, scores.seconds[ran], scores.bound[ran])
     return Report(
         file=measured.file,
         kernel=measured.kernel,
@@ -101,16 +162,57 @@ def validate(measured: Measured, kernel: str | None = None, device: Device | Non
         device=found.name,
         metrics=metrics(scores.seconds[ran], times, group=scores.same[ran]),
         configs_per_s=len(rows) / seconds,
-        counters=_counter_errors(mapping.counters_for(found), rows[ran], scores, ran),
-        baselines={
-            "bytes": _baseline(scores.bytes[ran], times),
-            "unweighted_bytes": _baseline(scores.unweighted_bytes[ran], times),
-            "roofline": _baseline(scores.roofline_s[ran], times),
-        },
-        failed=len(failed),
-        failed_foreseen=_foreseen(measured, mapping, found, failed),
+        counters=counter_errors(mapping.counters_for(found), mapping.units, rows[ran], scores, ran),
+        baselines=beside,
+        failed=len(case.failed),
+        failed_foreseen=int((failed_reasons != "").sum()),
         infeasible_but_ran=pd.Series(scores.reason[~ran]).value_counts().to_dict(),
+        description=mapping.description.name,
+        foresight=foresight(scores.reason, failed_reasons, case.failed.get("status", pd.Series("no time", case.failed.index))),
+        absent=absent,
+        ablation=ablation,
+        ablation_base=base,
+        outliers=outliers(mapping, found, *shown) if thorough else (),
+        points=points(*shown) if thorough else None,
+        notes=measured.notes,
     )
+
+
+def _ablated(
+    case: Case, scores: Scores, ran: npt.NDArray[np.bool_], times: npt.NDArray[np.float64]
+) -> tuple[Metrics, dict[str, Metrics]]:
+    """The figures with all charges and without each, on the same rows: all, or `ABLATION_ROWS` drawn at random."""
+    rows = np.flatnonzero(ran)
+    if len(rows) > ABLATION_ROWS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, ABLATION_ROWS, replace=False))
+    measured = pd.Series(times, index=np.flatnonzero(ran))[rows].to_numpy()
+    found: dict[str, Metrics] = {}
+    for charge in CHARGES:
+        without = _scored(case.mapping, case.device, case.arguments.iloc[rows], charge)
+        if without.feasible.all():
+            found[charge] = metrics(without.seconds, measured, group=without.same)
+    return metrics(scores.seconds[rows], measured, group=scores.same[rows]), found
+
+
+def _baselines(
+    case: Case,
+    scores: Scores,
+    ran: npt.NDArray[np.bool_],
+    times: npt.NDArray[np.float64],
+    others: Sequence[Others],
+    thorough: bool,
+) -> tuple[dict[str, Baseline], dict[str, str]]:
+    """The baselines there are, and why the others are not."""
+    arguments = case.arguments[ran]
+    found = baselines.counted(scores, case.device, ran, times)
+    asked = {"other_gpu": baselines.other_gpu(arguments, times, others)}
+    if thorough:
+        asked["trees"] = baselines.trees(arguments, times)
+        chosen = scores.table[[n for n in case.mapping.description.arguments if n in scores.table.columns]][ran]
+        asked["nvidia_matmul_heuristics"] = matmul_heuristics(case.mapping, case.device, chosen, times)
+    for more, _ in asked.values():
+        found |= more
+    return found, {name: why for name, (_, why) in asked.items() if why}
 
 
 def _mapping(kernel: str) -> DatasetMapping:
@@ -164,36 +266,21 @@ def _computed(measured: Measured, rows: pd.DataFrame, name: str, expression: str
 
 
 def _priced(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any]) -> tuple[Scores, float]:
-    """Scores and the seconds they took, from a description that was never traced."""
+    """Scores and the processor seconds they took, from a description that was never traced."""
     given = mapping.description
-    fresh = Description(given.function, given.static, given.name)
-    start = time.perf_counter()
-    scores = score_measured(mapping, device, arguments, fresh)
-    return scores, time.perf_counter() - start
+    fresh = replace(mapping, description=Description(given.function, given.static, given.name))
+    start = time.process_time()
+    scores = _scored(fresh, device, arguments)
+    return scores, time.process_time() - start
 
 
-def _foreseen(measured: Measured, mapping: DatasetMapping, device: Device, failed: pd.DataFrame) -> int:
-    if failed.empty:
-        return 0
-    scores = score_measured(mapping, device, _arguments(measured, mapping, failed))
-    return int((~scores.feasible).sum())
+def _scored(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any], without: str = "") -> Scores:
+    """Scores of configurations as a data set has them, with a charge switched off if one is named."""
+    return score_measured(mapping, device, arguments, without=(without,) if without else ())
 
 
-def _baseline(predicted: npt.NDArray[np.float64], times: npt.NDArray[np.float64]) -> Baseline:
-    m = metrics(predicted, times)
-    return Baseline(m.rho, m.tau, m.top1, m.top5, m.top10)
-
-
-def _counter_errors(
-    names: Mapping[str, str], rows: pd.DataFrame, scores: Scores, ran: npt.NDArray[np.bool_]
-) -> dict[str, dict[str, float]]:
-    errors: dict[str, dict[str, float]] = {}
-    for column, counter in names.items():
-        if column not in rows.columns:
-            continue
-        counted = rows[column].to_numpy(np.float64)
-        valid = np.isfinite(counted) & (counted > 0)
-        if valid.any():
-            relative = np.abs(scores.counters[counter][ran][valid] - counted[valid]) / counted[valid]
-            errors[column] = {"median": float(np.median(relative)), "mean": float(relative.mean())}
-    return errors
+def _failed_reasons(case: Case) -> npt.NDArray[Any]:
+    """Why the model says that each row that failed cannot run; an empty text where it says that it can."""
+    if case.failed.empty:
+        return np.array([], dtype=object)
+    return _scored(case.mapping, case.device, _arguments(case.measured, case.mapping, case.failed)).reason

@@ -87,6 +87,8 @@ _GLOBAL = {
     "gst_request": "global_store_requests",
     "L2.Read.Transactions": "l2_read_sectors",
     "L2.Write.Transactions": "l2_write_sectors",
+    "Device.Memory.Read.Transactions": "dram_read_bytes",
+    "Device.Memory.Write.Transactions": "dram_write_bytes",
 }
 _SHARED = {
     "shared_load": "shared_load_requests",
@@ -94,11 +96,18 @@ _SHARED = {
     "Shared.Load.Transactions": "shared_load_wavefronts",
     "Shared.Store.Transactions": "shared_store_wavefronts",
 }
+_UNITS = {"Device.Memory.Read.Transactions": 32, "Device.Memory.Write.Transactions": 32}
 _LINES = {"Global.Load.Transactions": "global_load_lines", "Global.Store.Transactions": "global_store_lines"}
 _KEPLER = {"kepler_gk104": _LINES, "kepler_gk110": _LINES}  # Maxwell counts global transactions in another unit
 _COLUMNS = {"N": "input_size", "T": "block_x"}
 DATASETS = {
-    name: {"description": description, "columns": _COLUMNS, "counters": counters, "counters_by_architecture": _KEPLER}
+    name: {
+        "description": description,
+        "columns": _COLUMNS,
+        "counters": counters,
+        "counters_by_architecture": _KEPLER,
+        "units": _UNITS,
+    }
     for name, description, counters in (
         ("matMul_gpu", matmul_naive, _GLOBAL),
         ("matMul_gpu_uncoalesced", matmul_naive_uncoalesced, _GLOBAL),

@@ -12,8 +12,12 @@ NVPROF = {
     "gst_request": "global_store_requests",
     "L2.Read.Transactions": "l2_read_sectors",
     "L2.Write.Transactions": "l2_write_sectors",
+    "Device.Memory.Read.Transactions": "dram_read_bytes",
+    "Device.Memory.Write.Transactions": "dram_write_bytes",
 }
 """nvprof counters that mean the same on every GPU of that data set."""
+UNITS = {"Device.Memory.Read.Transactions": 32, "Device.Memory.Write.Transactions": 32}
+"""Bytes of one transaction of the counters that are bytes here."""
 _LINES = {"Global.Load.Transactions": "global_load_lines", "Global.Store.Transactions": "global_store_lines"}
 KEPLER = {"kepler_gk104": _LINES, "kepler_gk110": _LINES}
 """On Kepler a global transaction is a line of 128 bytes; Maxwell counts them in another unit."""
@@ -110,7 +114,7 @@ SPACE = {
     "transpose_padded": _TRANSPOSE,
 }
 
-_PROFILED = {"counters": NVPROF, "counters_by_architecture": KEPLER}
+_PROFILED = {"counters": NVPROF, "counters_by_architecture": KEPLER, "units": UNITS}
 DATASETS = {
     "vectorAdd": {"description": vector_add, "columns": {"N": "input_size", "B": "block_x"}, **_PROFILED},
     "matrix_sum_coalesced": {

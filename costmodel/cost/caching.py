@@ -1,0 +1,279 @@
+"""Bytes from L2 and from memory of each access of a plan.
+
+What one block, a wave of blocks, a row of waves and a layer of rows touch, and what the caches keep of it from one to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from costmodel.charges.caches import (
+    dirty_share,
+    l1_share_bytes,
+    lost_by_age,
+    lost_by_use,
+    reused,
+    wave_shape,
+)
+from costmodel.charges.channels import channel_efficiency
+from costmodel.charges.occupancy import Residency, shared_allocation
+from costmodel.charges.rows import row_efficiency
+from costmodel.cost.footprints import Values
+from costmodel.cost.memory import AccessTotals, in_l1, is_atomic
+from costmodel.cost.plan import WAVE, Plan
+from costmodel.cost.warmth import BACK_TO_BACK, Warm, lost_between_launches
+from costmodel.device import Device
+from costmodel.symbols import Program
+
+__all__ = ["fill_caches"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+_Loops = tuple[str, ...]
+
+
+def _nothing() -> Floats:
+    return np.zeros(1)
+
+
+def fill_caches(
+    plan: Plan,
+    device: Device,
+    columns: Mapping[str, Any],
+    v: list[Any],
+    f: list[Any],
+    held: Residency,
+    shared_bytes: Ints,
+    blocks: Ints,
+    accesses: list[AccessTotals],
+    warm: Warm | int = BACK_TO_BACK,
+) -> None:
+    """Fill in bytes from L2 and from memory.
+
+    Args:
+        plan: of the kernel.
+        device: the GPU.
+        columns: sizes.
+        v: the plan's formulas, whole.
+        f: the same in float64.
+        held: blocks of an SM.
+        shared_bytes: of a block.
+        blocks: of the launch.
+        accesses: all of them, with their requests.
+        warm: what earlier launches left in L2 (`cost.warmth`).
+    """
+    sheet = Values(v, f)
+    used = [t for t in accesses if t.plan.whole is not None]
+    loads = [t for t in used if t.plan.kind == "load"]
+    coarse = device.dram.sector_bytes
+    asked = _asked(accesses)
+    for t in used:
+        assert t.plan.whole is not None
+        most = asked[id(t.plan.access)] * max(coarse, device.l2.sector_bytes)
+        t.footprint_bytes = np.minimum(sheet.bytes(t.plan.whole, _itemsize(t), coarse), most)
+    everything = _united(used, f)
+    shared = _united(loads, f)
+    share = l1_share_bytes(held.blocks_per_sm, shared_allocation(shared_bytes, device), device)
+    prints = _from_l2(device, sheet, share, blocks, asked, loads)
+    concurrent = np.minimum(blocks.astype(np.float64), np.maximum(held.blocks_per_sm.astype(np.float64), 1.0) * device.sm_count)
+    grid = tuple(np.broadcast_to(np.asarray(v[h], np.int64), blocks.shape) for h in plan.grid)
+    between = lost_between_launches(used, everything, warm, float(device.l2.effective_capacity_bytes))
+    _from_memory(plan, device, columns, f, concurrent, (grid[0], grid[1], grid[2]), used, between, shared, prints, share)
+
+
+def _itemsize(t: AccessTotals) -> int:
+    return t.plan.access.buffer.dtype.itemsize
+
+
+def _from_l2(
+    device: Device, sheet: Values, share: Floats, blocks: Ints, asked: Mapping[int, Floats], loads: list[AccessTotals]
+) -> dict[int, list[Floats]]:
+    """Fill in what L1 fetches; the result is what one block touches in one pass of each scope of a load, in sectors."""
+    f, sector, line = sheet.floats, device.l2.sector_bytes, device.l1.line_bytes
+    prints = {id(t): [sheet.bytes(s.footprint, _itemsize(t), sector) for s in t.plan.scopes] for t in loads}
+    lines = {id(t): [sheet.bytes(s.footprint, _itemsize(t), line) for s in t.plan.scopes] for t in loads}
+    once, again = _Totals(), _Totals()
+    for t in loads:
+        own = lines[id(t)]
+        assert t.plan.singly is not None
+        alone, there = sheet.bytes(t.plan.singly, _itemsize(t), line), asked[id(t.plan.access)] > 0.0
+        for depth, s in enumerate(t.plan.scopes):
+            last = depth + 1 == len(t.plan.scopes)
+            key = (*s.loops, "") if last else s.loops
+            once.add(key, own[depth] * there)
+            again.add(key, (alone if last else own[depth + 1] * f[t.plan.scopes[depth + 1].passes] / f[s.passes]) * there)
+            if last:
+                once.members[key] = max(once.members.get(key, 1), t.plan.members)
+    lost: dict[_Loops, Floats] = {}
+    for t in loads:
+        assert t.plan.singly is not None
+        fetched = asked[id(t.plan.access)] * sector
+        if in_l1(t.plan, device):
+            scopes, full = t.plan.scopes, _full_blocks(t, f, blocks)
+            alone = sheet.bytes(t.plan.singly, _itemsize(t), sector) * full * f[scopes[-1].passes]
+            fetched = np.minimum(fetched, np.maximum(alone, 1.0))
+            for depth in range(len(scopes) - 1, -1, -1):
+                last = depth + 1 == len(scopes)
+                key = (*scopes[depth].loops, "") if last else scopes[depth].loops
+                if key not in lost:
+                    trips = once.members[key] if last else f[scopes[depth + 1].passes] / f[scopes[depth].passes]
+                    lost[key] = lost_by_use(once.sums[key] / line, again.sums[key] / line, trips, share / line)
+                fetched = reused(fetched, prints[id(t)][depth] * f[scopes[depth].passes] * full, lost[key])
+            fetched = np.maximum(fetched, np.minimum(asked[id(t.plan.access)] * sector, t.footprint_bytes))
+        t.l2_bytes = fetched
+    return prints
+
+
+def _full_blocks(t: AccessTotals, f: list[Any], blocks: Ints) -> Floats:
+    """Blocks, those at the edge of the grid by the part of them that is inside."""
+    share = 1.0 if t.plan.filled is None else f[t.plan.filled[0]] / f[t.plan.filled[1]]
+    full: Floats = blocks * share
+    return full
+
+
+class _Totals:
+    """Sums over all loads inside a loop."""
+
+    def __init__(self) -> None:
+        self.sums: dict[_Loops, Floats] = {}
+        self.members: dict[_Loops, int] = {}
+
+    def add(self, key: _Loops, value: Floats) -> None:
+        self.sums[key] = self.sums.get(key, _nothing()) + value
+
+
+def _from_memory(
+    plan: Plan,
+    device: Device,
+    columns: Mapping[str, Any],
+    f: list[Any],
+    concurrent: Floats,
+    grid: tuple[Ints, Ints, Ints],
+    used: list[AccessTotals],
+    between: Mapping[str, tuple[Floats, Floats]],
+    shared: dict[str, Floats],
+    prints: dict[int, list[Floats]],
+    share: Floats,
+) -> None:
+    """Fill in what L2 fetches and writes back."""
+    capacity, coarse = float(device.l2.effective_capacity_bytes), device.dram.sector_bytes
+    coarser = max(coarse / device.l2.sector_bytes, 1.0)
+    wave = wave_shape(np.minimum(concurrent, grid[0]), grid)
+    waves = [g.astype(np.float64) / w for g, w in zip(grid, wave, strict=True)]
+    inner = _evaluated(plan.waves, columns, wave)
+    rows = _spans(plan, columns, used, (grid[0], wave[1], wave[2]), coarse)
+    layers = _spans(plan, columns, used, (grid[0], grid[1], wave[2]), coarse)
+    steps = {id(t): [np.minimum(inner.bytes(p, _itemsize(t), coarse), t.footprint_bytes) for p in t.plan.wave] for t in used}
+    sets: dict[_Loops, Floats] = {}
+    for t in used:
+        for s, size in zip(t.plan.scopes, steps[id(t)], strict=True):
+            sets[s.loops] = sets.get(s.loops, _nothing()) + size
+    outer = [(rows, waves[1] * waves[2], sets[()]), (layers, waves[2], _total(rows))] if used else []
+    outer_lost = [lost_by_age(distance, capacity) for _, _, distance in outer]
+    whole_lost = lost_by_age(_total(layers), capacity)
+    inner_lost = {loops: lost_by_age(size, capacity) for loops, size in sets.items()}
+    alone = _summed(t for t in used if t.plan.kind == "load")
+    fetched_before: dict[int, tuple[Floats, Floats]] = {}
+    for t in used:
+        if device.l2.channels and t.plan.step is not None:
+            strides, extents = [inner.whole[h] for h in t.plan.step.strides], [inner.whole[h] for h in t.plan.step.extents]
+            t.l2_efficiency = channel_efficiency(strides, extents, _itemsize(t), device.l2.channels, device.l2.interleave_bytes)
+        t.dram_efficiency = row_efficiency(inner.run_bytes(t.plan.wave[0], _itemsize(t), coarse))
+        if t.plan.kind == "store":
+            asked = t.sectors * device.l2.sector_bytes
+            t.l2_bytes = asked
+            written = np.maximum(t.footprint_bytes, t.requested_bytes if is_atomic(t.plan) else 0.0)
+            t.dram_bytes = np.minimum(asked, written) * (1.0 - dirty_share(between[t.plan.access.buffer.name][0], device))
+            continue
+        own = steps[id(t)]
+        if t.plan.tile is not None:
+            tiles = _distinct_tiles(t.plan.tile, columns, wave, (grid[0], grid[1]))
+            own = own if tiles is None else [np.minimum(w, tiles * p) for w, p in zip(own, prints[id(t)], strict=True)]
+        scopes, count = t.plan.scopes, waves[0] * waves[1] * waves[2]
+        fetched = np.minimum(t.l2_bytes * coarser, own[-1] * f[scopes[-1].passes] * np.maximum(count, 1.0))
+        for depth in range(len(scopes) - 2, -1, -1):
+            lost = inner_lost[scopes[depth + 1].loops]
+            fetched = reused(fetched, own[depth] * f[scopes[depth].passes] * np.maximum(count, 1.0), lost)
+        for (span, times, _), lost in zip(outer, outer_lost, strict=True):
+            fetched = reused(fetched, span[id(t)] * np.maximum(times, 1.0), lost)
+        fetched = reused(fetched, t.footprint_bytes, whole_lost)
+        first = np.minimum(fetched, t.footprint_bytes)
+        own_part = shared[t.plan.access.buffer.name] / np.maximum(alone[t.plan.access.buffer.name], 1.0)
+        t.dram_bytes = first * np.minimum(own_part, 1.0) * between[t.plan.access.buffer.name][1] + (fetched - first)
+        if t.plan.repeats is not None and id(t.plan.repeats) in fetched_before:
+            block, one = fetched_before[id(t.plan.repeats)]
+            gone = np.where(share > 0.0, lost_by_age(block / np.maximum(share, 1.0), 1.0), 1.0)
+            t.l2_bytes = t.l2_bytes * gone
+            t.dram_bytes = np.minimum(fetched * lost_by_age(one, capacity), t.l2_bytes * coarser)
+        fetched_before[id(t.plan.access)] = (prints[id(t)][0], own[0])
+
+
+def _evaluated(sheet: Any, columns: Mapping[str, Any], box: Sequence[Ints]) -> Values:
+    single = not any(np.ndim(c) for c in columns.values())
+    given = {**columns, **{n: int(e[0]) if single else e for n, e in zip(WAVE, box, strict=True)}}
+    whole = sheet.values(given)
+    return Values(whole, sheet.floats(whole, given))
+
+
+def _spans(
+    plan: Plan, columns: Mapping[str, Any], used: list[AccessTotals], box: tuple[Ints, Ints, Ints], granule: int
+) -> dict[int, Floats]:
+    """What a box of blocks touches, by access."""
+    values = _evaluated(plan.spans, columns, box)
+    return {
+        id(t): np.minimum(values.bytes(t.plan.span, _itemsize(t), granule), t.footprint_bytes)
+        for t in used
+        if t.plan.span is not None
+    }
+
+
+def _total(spans: Mapping[int, Floats]) -> Floats:
+    return sum(spans.values(), _nothing())
+
+
+_MOST_BLOCKS = 1 << 22
+
+
+def _distinct_tiles(
+    tile: Program, columns: Mapping[str, Any], wave: tuple[Ints, Ints, Ints], grid: tuple[Ints, Ints]
+) -> Floats | None:
+    """Different parts of an array that the blocks of the first wave start from, by trying them; None where they are too many."""
+    size = wave[0] * wave[1] * wave[2]
+    if size.sum() > _MOST_BLOCKS:
+        return None
+    row = np.repeat(np.arange(size.size), size)
+    block = np.arange(row.size) - (np.cumsum(size) - size)[row]
+    rest = block // grid[0][row]
+    env = {n: v[row] if np.ndim(v) else v for n, v in columns.items()}
+    env |= {"block_x": block % grid[0][row], "block_y": rest % grid[1][row], "block_z": rest // grid[1][row]}
+    offset = np.broadcast_to(np.asarray(tile(env)[0], np.int64), row.shape)
+    pairs = np.unique(np.stack([row, offset]), axis=1)
+    return np.bincount(pairs[0], minlength=size.size).astype(np.float64)
+
+
+def _asked(accesses: list[AccessTotals]) -> dict[int, Floats]:
+    """Sectors that each load's requests ask for, with those of the loads that follow it."""
+    asked: dict[int, Floats] = {}
+    for t in accesses:
+        leader = id(t.plan.follows if t.plan.follows is not None else t.plan.access)
+        asked[leader] = asked.get(leader, np.zeros(1)) + t.sectors
+    return asked
+
+
+def _summed(used: Iterable[AccessTotals]) -> dict[str, Floats]:
+    """Footprints of the accesses of each buffer together, shared bytes counted by each."""
+    sums: dict[str, Floats] = {}
+    for t in used:
+        name = t.plan.access.buffer.name
+        sums[name] = sums.get(name, _nothing()) + t.footprint_bytes
+    return sums
+
+
+def _united(used: Sequence[AccessTotals], f: list[Any]) -> dict[str, Floats]:
+    """Distinct bytes of each buffer: accesses of one buffer overlap, and touch no more than all of it."""
+    sizes = {t.plan.access.buffer.name: np.maximum(f[t.plan.array], t.footprint_bytes) for t in used}
+    return {name: np.minimum(total, sizes[name]) for name, total in _summed(used).items()}
