@@ -162,7 +162,8 @@ def _from_memory(
     """Fill in what L2 fetches and writes back."""
     capacity, coarse = float(device.l2.effective_capacity_bytes), device.dram.sector_bytes
     coarser = max(coarse / device.l2.sector_bytes, 1.0)
-    wave = wave_shape(np.minimum(concurrent, grid[0]), grid)
+    ahead = any(trip.stages is not None for trip in plan.round_trips)  # who leads waits, who follows does not: they stay in step
+    wave = wave_shape(concurrent if ahead else np.minimum(concurrent, grid[0]), grid)
     waves = [g.astype(np.float64) / w for g, w in zip(grid, wave, strict=True)]
     inner = _evaluated(plan.waves, columns, wave)
     rows = _spans(plan, columns, used, (grid[0], wave[1], wave[2]), coarse)

@@ -36,7 +36,7 @@ def library_gemm(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=Fals
     """
     group = WARPGROUP if INSTRUCTION == "wgmma" else LANES
     threads = BM // WM * (BN // WN) * group
-    k.require(BM % WM == 0, BN % WN == 0, BM <= maximum(4 * M, 64))
+    k.require(BM % WM == 0, BN % WN == 0, maximum(4 * M, 64) >= BM)
     acc = k.register("acc", (WM * WN // group,), f32)
     with _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, MULTICAST, FEW) as (depth, t):
         wn, wm = t // group % (BN // WN) * WN, t // group // (BN // WN) * WM
