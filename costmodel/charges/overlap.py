@@ -3,16 +3,17 @@
 Units work side by side, but warps queue for them, so a busy unit delays work bound for another. Issue
 slots are a unit like the others:
 
-    throughput = (Σ unitᵖ)^(1/p)                              p = 2.5; no less than all work of a unit that works asynchronously too
+    throughput = (Σ unitᵖ)^(1/p)                              p = 2.5
     served     = blocks of an SM in turns waiting for memory and sharing the throughput (machine repair model)
     chain      = one warp's own time, in order, over the warps that interleave
     cycles     = ( served^q + chain^q )^(1/q)                 q = 3
 
-Asynchronous copies and matrix instructions hold no warp up, so they do not queue: only their own unit limits them. p → ∞ would be a plain maximum (perfect overlap), p = 1 a sum (none); one block alone waits and works after
-each other, many hide each other's waits. Both exponents hold for all devices and kernels. They are
-fitted constants, chosen with the CLBlast GEMM timings of RTX 2070 SUPER, V100, GTX 1080 Ti and MI50 in
-view (2026-11-21). Ranks hardly depend on them: p from 2 to 3 moves the Spearman correlation by at most
-0.011 on any of the four.
+Asynchronous copies and matrix instructions hold no warp up, so they do not queue: a unit that serves
+them takes no less than all of its work, and adds nothing to the others. p → ∞ would be a plain maximum
+(perfect overlap), p = 1 a sum (none); one block alone waits and works after each other, many hide each
+other's waits. Both exponents hold for all devices and kernels. They are fitted constants, chosen with the
+CLBlast GEMM timings of RTX 2070 SUPER, V100, GTX 1080 Ti and MI50 in view (2026-11-21). Ranks hardly
+depend on them: p from 2 to 3 moves the Spearman correlation by at most 0.011 on any of the four.
 Source: machine repair model and its mean value analysis, Reiser & Lavenberg, J. ACM 27 (1980), with one
 server; it has no free constant.
 """

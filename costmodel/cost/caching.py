@@ -179,11 +179,15 @@ def _from_memory(
     inner_lost = {loops: lost_by_age(size, capacity) for loops, size in sets.items()}
     alone = _summed(t for t in used if t.plan.kind == "load")
     fetched_before: dict[int, tuple[Floats, Floats]] = {}
+    stores = [t for t in used if t.plan.kind == "store"]
+    held = concurrent if ahead else np.minimum(concurrent, grid[0])
+    of_wave = sum((steps[id(t)][0] for t in stores), _nothing())
+    stored = of_wave / held, of_wave  # what a block and a wave write while they keep what they read
     for t in used:
         if device.l2.channels and t.plan.step is not None:
             strides, extents = [inner.whole[h] for h in t.plan.step.strides], [inner.whole[h] for h in t.plan.step.extents]
             t.l2_efficiency = channel_efficiency(strides, extents, _itemsize(t), device.l2.channels, device.l2.interleave_bytes)
-        t.dram_efficiency = row_efficiency(inner.run_bytes(t.plan.wave[0], _itemsize(t), coarse))
+        t.dram_efficiency = row_efficiency(np.maximum(inner.run_bytes(t.plan.wave[0], _itemsize(t), coarse), coarse))
         if t.plan.kind == "store":
             asked = t.sectors * device.l2.sector_bytes
             t.l2_bytes = asked
@@ -207,9 +211,9 @@ def _from_memory(
         t.dram_bytes = first * np.minimum(own_part, 1.0) * between[t.plan.access.buffer.name][1] + (fetched - first)
         if t.plan.repeats is not None and id(t.plan.repeats) in fetched_before:
             block, one = fetched_before[id(t.plan.repeats)]
-            gone = np.where(share > 0.0, lost_by_age(block / np.maximum(share, 1.0), 1.0), 1.0)
+            gone = np.where(share > 0.0, lost_by_age((block + stored[0]) / np.maximum(share, 1.0), 1.0), 1.0)
             t.l2_bytes = t.l2_bytes * gone
-            t.dram_bytes = np.minimum(fetched * lost_by_age(one, capacity), t.l2_bytes * coarser)
+            t.dram_bytes = np.minimum(fetched * lost_by_age(one + stored[1], capacity), t.l2_bytes * coarser)
         fetched_before[id(t.plan.access)] = (prints[id(t)][0], own[0])
 
 

@@ -5,8 +5,8 @@ The package's own descriptions lie in `validation/kernels/` of a checkout and in
 `DATASETS`: for the name under which a data set lists its kernel, which description it is, which column
 or constant is which argument, and which column is which counter of `cost.counters`: on every GPU
 (`counters`), and further ones that mean this only on some (`counters_by_architecture`), each in `units` of ours. How it was
-measured belongs there too: which kernels a library could choose from (`schedules`), which buffers were `warm`, and what the time of a
-launch holds besides the kernel (`launch_s`).
+measured belongs there too: which kernels a library could choose from (`schedules`), which buffers were `warm`,
+and what the time of a launch holds besides the kernel (`launch_s`).
 """
 
 from __future__ import annotations

@@ -147,12 +147,15 @@ def _build(key: _Key) -> LanePlan:
     )
     lane_forms = [(lane * itemsize).xreplace(rename), *(e.xreplace(rename) for e in (*slack, *unequal))]
     names = free_names(*shape, *lane_forms, *(loops[i].extent for i in (*pinned, *folded))) - {i.name for i in loops} - set(_LANE)
+    extents = [loops[i].extent for i in (*pinned, *folded)]
+    pitch = None
+    if access is not None and access.buffer.space == "global":  # bank conflicts of shared memory repeat later than its granule
+        others = [*shape[:4], *shape[5::2], *slack, *unequal, *extents]
+        pitch = row_pitch(lane, others, list(threads), itemsize, key.granule_bytes)
     share = sympy.Mul(*(g.fraction for g in site.guards if g.fraction is not None))
     return LanePlan(
         compile_program(shape), _outer(outside, share), expansion, compile_program(lane_forms), tuple(sorted(names)), itemsize,
-        all(g.fraction is None for g in site.guards), short.completion(),
-        row_pitch(lane, [*shape[:4], *shape[5::2], *slack, *unequal, *(loops[i].extent for i in (*pinned, *folded))], list(threads),
-                  itemsize, key.granule_bytes),
+        all(g.fraction is None for g in site.guards), short.completion(), pitch,
     )  # fmt: skip
 
 

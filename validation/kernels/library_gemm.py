@@ -30,9 +30,9 @@ WARPGROUP = 4 * LANES
 def library_gemm(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False, INSTRUCTION="mma", MULTICAST="", FEW=1 << 20):
     """Y = X·Wᵀ with matrix instructions: `mma` of a warp, or `wgmma` of four.
 
-    `SPLITS` says whether `SPLIT` is more than 1. With `MULTICAST="W"` the two blocks of a cluster need the same tile of W,
-    and each copies half of it into both (X likewise). Libraries choose tiles no taller than four times M (or 64 rows), and split the depth
-    only of fewer than `FEW` tiles.
+    `SPLITS` says whether `SPLIT` is more than 1. With `MULTICAST="W"` the two blocks of a cluster need the same tile of W, and each
+    copies half of it into both (X likewise). Libraries choose tiles no taller than four times M (or 64 rows), and split the
+    depth only of fewer than `FEW` tiles.
     """
     group = WARPGROUP if INSTRUCTION == "wgmma" else LANES
     threads = BM // WM * (BN // WN) * group
@@ -161,7 +161,7 @@ HOPPER = [
     (128, 256, 64, 64, 256, 4), (256, 128, 64, 128, 128, 4), (128, 128, 64, 64, 128, 5), (64, 256, 64, 64, 256, 4),
     (64, 128, 64, 64, 128, 6), (64, 64, 64, 64, 64, 8), (64, 32, 64, 64, 32, 10),
 ]  # fmt: skip
-"""The same for sm_90, such as `sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x256x64_warpgroupsize2x1x1`, `nvjet_…_64x32_64x…`."""
+"""The same for sm_90, such as `sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x256x64_warpgroupsize2x1x1`."""
 SPLIT = (1, 2, 4, 8, 16)
 LARGEST_SPLIT = 128 * 128
 """Elements of the largest tile whose depth is shared."""

@@ -4,8 +4,8 @@ A block of warps computes a BM × BN tile of Y in short steps of the depth: a st
 multiplied (`stages=2`), then stored to shared memory; each thread keeps TM × TN sums. With `SLICES` > 1 as many groups of threads
 take turns at the depth of a step (adding up their sums at the end is left out); with `SPLIT` > 1 as many blocks share the depth
 of a tile. M is the slow dimension of Y, N the fast one; libraries name tiles the other way round (`sgemm_128x64` is
-BN = 128, BM = 64). Tiles share rows and columns evenly, as in `library_gemm`, in whole groups of `EVEN`. Sources: kernel names and
-grids in NeuSight's data; maxas, "SGEMM" (Scott Gray), for the inner loops.
+BN = 128, BM = 64). Tiles share rows and columns evenly, as in `library_gemm`, in whole groups of `EVEN`. Sources: kernel names
+and grids in NeuSight's data; maxas, "SGEMM" (Scott Gray), for the inner loops.
 """
 
 from costmodel import kernel
