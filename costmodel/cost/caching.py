@@ -177,7 +177,7 @@ def _from_memory(
     outer_lost = [lost_by_age(distance, capacity) for _, _, distance in outer]
     whole_lost = lost_by_age(_total(layers), capacity)
     inner_lost = {loops: lost_by_age(size, capacity) for loops, size in sets.items()}
-    alone = _summed(t for t in used if t.plan.kind == "load")
+    alone = _summed(t for t in used if t.plan.kind == "load" and t.plan.repeats is None)
     fetched_before: dict[int, tuple[Floats, Floats]] = {}
     stores = [t for t in used if t.plan.kind == "store"]
     held = concurrent if ahead else np.minimum(concurrent, grid[0])
@@ -207,7 +207,7 @@ def _from_memory(
             fetched = reused(fetched, span[id(t)] * np.maximum(times, 1.0), lost)
         fetched = reused(fetched, t.footprint_bytes, whole_lost)
         first = np.minimum(fetched, t.footprint_bytes)
-        own_part = shared[t.plan.access.buffer.name] / np.maximum(alone[t.plan.access.buffer.name], 1.0)
+        own_part = shared[t.plan.access.buffer.name] / np.maximum(alone.get(t.plan.access.buffer.name, _nothing()), 1.0)
         t.dram_bytes = first * np.minimum(own_part, 1.0) * between[t.plan.access.buffer.name][1] + (fetched - first)
         if t.plan.repeats is not None and id(t.plan.repeats) in fetched_before:
             block, one = fetched_before[id(t.plan.repeats)]
