@@ -30,9 +30,9 @@ WARPGROUP = 4 * LANES
 def library_gemm(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False, INSTRUCTION="mma", MULTICAST="", FEW=1 << 20):
     """Y = X·Wᵀ with matrix instructions: `mma` of a warp, or `wgmma` of four.
 
-    `SPLITS` says whether `SPLIT` is more than 1. With `MULTICAST="W"` the two blocks of a cluster need the same tile of W, and each
-    copies half of it into both (X likewise). Libraries choose tiles no taller than four times M (or 64 rows), and split the
-    depth only of fewer than `FEW` tiles.
+    `SPLITS` says whether `SPLIT` is more than 1. With `MULTICAST="W"` the two blocks of a cluster need the same tile of W, and
+    each copies half of it into both (X likewise). Libraries choose tiles no taller than four times M (or 64 rows), and split
+    the depth only of fewer than `FEW` tiles.
     """
     group = WARPGROUP if INSTRUCTION == "wgmma" else LANES
     threads = BM // WM * (BN // WN) * group
