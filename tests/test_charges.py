@@ -31,6 +31,7 @@ from costmodel.charges.occupancy import block_registers
 from costmodel.charges.overlap import CHAIN_EXPONENT, UNIT_EXPONENT, overlap, turns
 from costmodel.charges.pipes import arithmetic_rate, l1_cycles, shared_cycles
 from costmodel.charges.registers import Region, budget, chosen_registers, demand, register_cap
+from costmodel.charges.spills import spill_traffic
 from costmodel.cost import Scorer, find_description, search_space
 from costmodel.cost.evaluate import Charged, evaluate
 from costmodel.cost.feasibility import reasons
@@ -442,7 +443,8 @@ def region(**given):
         ),
         0,
     )
-    return Region(**{**nothing, **given})
+    kind = "tiled" if "fragments" in given else "streamed" if "chains" in given else "plain"
+    return Region(**{**nothing, **given, "kind": kind})
 
 
 @pytest.mark.parametrize(
@@ -482,6 +484,17 @@ def test_demand_by_hand():
     assert [int(n) for n in used] == [59, 32]  # nvcc: 58 and 32
     spilled = chosen_registers(demand(region(accumulators=256, fragments=32, gathered=256), turing), np.int64(255), turing)
     assert (int(spilled[0]), float(spilled[1])) == (255, 8 + 256 + 64 - 255)
+
+
+def test_where_spills_go_on_a_turing():
+    """KTT's convolution: shares of local loads that reached L2 and memory, by Nsight Compute's counters."""
+    device = find_device("RTX_2080_Ti")
+    left, mebibyte = 60e3, 2.0**20
+    l1 = spill_traffic(np.full(4, 1.0), np.array([0.13, 0.36, 0.9, 1.3]) * left, np.full(4, left), device)
+    assert (l1.l2_bytes - 1.0).tolist() == pytest.approx([0.0, 0.5, 1.0, 1.0], abs=0.27)
+    everywhere = np.array([4.4, 6.6, 10.2, 17.3, 33.3, 91.0]) * mebibyte
+    dram = spill_traffic(np.full(6, 1.0), everywhere / device.sm_count, np.full(6, 1.0), device)
+    assert (dram.dram_bytes / dram.l2_bytes).tolist() == pytest.approx([0.0, 0.16, 0.37, 0.74, 0.89, 0.96], abs=0.1)
 
 
 # MWG NWG KWG MDIMC NDIMC MDIMA NDIMB VWM VWN SA SB: registers that nvcc reported for sm_80 (no launch bound, STRM = STRN = 0)

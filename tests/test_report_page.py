@@ -228,3 +228,15 @@ def test_a_click_sorts_and_an_anchor_opens(made, tmp_path):
     path = tmp_path / "out" / "clicked.html"
     path.write_text(clicks.join(index.read_text(encoding="utf-8").rsplit("</body>", 1)), encoding="utf-8")
     assert "<title>vector_add / vectorAdd / true</title>" in _dom(path)
+
+
+def test_a_terminal_shows_ablation_and_outliers(made):
+    from costmodel.cli import show
+    from costmodel.report.text import plain
+
+    text = plain(show.reports(made), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "Change without each charge" in text
+    assert re.search(r"^coalescing +[+-]\d\.\d{3} ", text, re.M)
+    assert text.count("The five worst") == 2
+    assert f"N={made[1].outliers[0].configuration['N']}" in text.replace("\n", "")

@@ -422,7 +422,7 @@ def test_switching_off_a_charge_is_judged_on_the_same_rows(tmp_path):
 
 
 def test_a_large_space_is_ablated_on_a_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr("costmodel.validate.run.ABLATION_ROWS", 10)
+    monkeypatch.setattr("costmodel.validate.run.ABLATION_ROWS", {"most": 10, "slow": 10})
     timed().to_parquet(tmp_path / "t.parquet")
     (measured,) = load(tmp_path / "t.parquet")
     report = compare(prepare(measured), thorough=True)

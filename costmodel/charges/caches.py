@@ -29,6 +29,7 @@ from costmodel.symbols import distinct_values
 __all__ = [
     "L1_WAYS",
     "L2_WAYS",
+    "check_share",
     "dirty_share",
     "l1_share_bytes",
     "lost_by_age",
@@ -136,7 +137,9 @@ def _unmarked_tail(ways: int) -> Floats:
         y = n / ways
         near = y - (1.0 - max(1.0 - y, 0.0) ** (1.0 + f)) / (1.0 + f)
         gone += term * (near if y <= 1.0 else 1.0 - (2.0 - y) ** (1.0 + f) / (1.0 + f))
-    return gone + np.maximum(left, 0.0)
+    share: Floats = gone + np.maximum(left, 0.0)
+    share[-1] = 1.0  # and beyond
+    return share
 
 
 def l1_share_bytes(blocks_per_sm: Ints, shared_bytes_taken: Ints, device: Device) -> Floats:
@@ -160,6 +163,19 @@ def wave_shape(concurrent: Floats, grid: tuple[Ints, Ints, Ints]) -> tuple[Ints,
 def dirty_share(everything_bytes: Floats, device: Device) -> Floats:
     """Share of the stored bytes that are still in L2 when the launch ends: it holds the last that was touched."""
     share: Floats = np.minimum(device.l2.effective_capacity_bytes / np.maximum(everything_bytes, 1.0), 1.0)
+    return share
+
+
+def check_share(burst_bytes: Floats, device: Device) -> Floats:
+    """Bytes with their check bits over bytes, where `burst_bytes` are read or written at a time.
+
+    Where ECC lives in the memory itself, each burst brings a sector of check bits along; neighbours that
+    come much later bring it once more.
+    """
+    covers, sector = device.dram.ecc_covers_bytes, device.dram.sector_bytes
+    if not covers:
+        return np.ones_like(burst_bytes)
+    share: Floats = 1.0 + sector / np.clip(burst_bytes, sector, covers)
     return share
 
 

@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from costmodel.device import Device, achievable_dram_bytes_per_s, peak_flops_per_s, ridge_flops_per_byte
+from costmodel.report.facts import assignments
 from costmodel.report.text import Fitting, grid, pairs
 from costmodel.report.units import binary_bytes, percent, rate, ratio, seconds, si
 from costmodel.validate import Report
@@ -171,9 +172,38 @@ def _figures_of(report: Report) -> tuple[RenderableType, ...]:
     built.add_row("model", *map(_decimal, figures))
     for name, b in report.baselines.items():
         cells = (b.rho, b.tau, b.top1, b.top5, b.top10, b.mape)
-        short = {"nvidia_matmul_heuristics": "nvidia heuristics", "other_gpu_median": "other gpu, median"}.get(name, name)
-        built.add_row(Text(short.replace("_", " "), style="dim"), *(Text(_decimal(x), style="dim") for x in cells))
+        built.add_row(
+            Text(_SHORT.get(name, name).replace("_", " "), style="dim"), *(Text(_decimal(x), style="dim") for x in cells)
+        )
     return Text(title, style="bold"), built
+
+
+_SHORT = {"nvidia_matmul_heuristics": "nvidia", "other_gpu_median": "other gpus"}
+
+
+def _thorough(report: Report) -> list[RenderableType]:
+    """What changes without each charge, and the worst configurations."""
+    base, parts = report.ablation_base, list[RenderableType]()
+    if base is not None:
+        built = grid()
+        built.add_column("without", no_wrap=True)
+        for name in ("rho", "top10", "mape"):
+            built.add_column(name, justify="right", no_wrap=True)
+        for charge, m in report.ablation.items():
+            changes = (m.rho - base.rho, m.top10 - base.top10, m.mape - base.mape)
+            built.add_row(charge, *("–" if c != c else f"{c:+.3f}" for c in changes))
+        parts += [Text(""), Text("Change without each charge", style="bold"), built]
+    if report.outliers:
+        built = grid()
+        for name in ("measured", "predicted", "ratio"):
+            built.add_column(name, justify="right", no_wrap=True)
+        built.add_column("bound", no_wrap=True)
+        built.add_column("configuration", overflow="fold")
+        for o in report.outliers:
+            figures = (seconds(o.measured_ms * 1e-3), seconds(o.predicted_ms * 1e-3), ratio(o.ratio), o.bound)
+            built.add_row(*map(Text, figures), Text(assignments(o.configuration)))
+        parts += [Text(""), Text("The five worst", style="bold"), built]
+    return parts
 
 
 def _details(report: Report) -> list[RenderableType]:
@@ -197,7 +227,7 @@ def _details(report: Report) -> list[RenderableType]:
         for name, error in report.counters.items():
             built.add_row(name, f"{error['median'] * 100:.2f} %", f"{error['mean'] * 100:.2f} %")
         parts += [Text(""), Text("Relative error of the counters", style="bold"), built]
-    return parts
+    return parts + _thorough(report)
 
 
 def _decimal(value: float) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from costmodel.charges.caches import (
+    check_share,
     dirty_share,
     l1_share_bytes,
     lost_by_age,
@@ -76,13 +77,16 @@ def fill_caches(
         most = asked[id(t.plan.access)] * max(coarse, device.l2.sector_bytes)
         t.footprint_bytes = np.minimum(sheet.bytes(t.plan.whole, _itemsize(t), coarse), most)
     everything = _united(used, f)
-    shared = _united(loads, f)
+    shared = _united([t for t in loads if t.plan.repeats is None], f)
     share = l1_share_bytes(held.blocks_per_sm, shared_allocation(shared_bytes, device), device)
-    prints = _from_l2(device, sheet, share, blocks, asked, loads)
+    prints = _from_l2(device, sheet, share, held.blocks_per_sm, blocks, asked, loads)
     concurrent = np.minimum(blocks.astype(np.float64), np.maximum(held.blocks_per_sm.astype(np.float64), 1.0) * device.sm_count)
     grid = tuple(np.broadcast_to(np.asarray(v[h], np.int64), blocks.shape) for h in plan.grid)
     between = lost_between_launches(used, everything, warm, float(device.l2.effective_capacity_bytes))
     _from_memory(plan, device, columns, f, concurrent, (grid[0], grid[1], grid[2]), used, between, shared, prints, share)
+    if device.dram.ecc_covers_bytes:
+        for t in used:
+            t.check_share = check_share(_burst_bytes(t, f[plan.trips] == 0, device), device)
 
 
 def _itemsize(t: AccessTotals) -> int:
@@ -90,7 +94,13 @@ def _itemsize(t: AccessTotals) -> int:
 
 
 def _from_l2(
-    device: Device, sheet: Values, share: Floats, blocks: Ints, asked: Mapping[int, Floats], loads: list[AccessTotals]
+    device: Device,
+    sheet: Values,
+    share: Floats,
+    resident: Ints,
+    blocks: Ints,
+    asked: Mapping[int, Floats],
+    loads: list[AccessTotals],
 ) -> dict[int, list[Floats]]:
     """Fill in what L1 fetches; the result is what one block touches in one pass of each scope of a load, in sectors."""
     f, sector, line = sheet.floats, device.l2.sector_bytes, device.l1.line_bytes
@@ -121,7 +131,8 @@ def _from_l2(
                 key = (*scopes[depth].loops, "") if last else scopes[depth].loops
                 if key not in lost:
                     trips = once.members[key] if last else f[scopes[depth + 1].passes] / f[scopes[depth].passes]
-                    lost[key] = lost_by_use(once.sums[key] / line, again.sums[key] / line, trips, share / line)
+                    room = share / line * (resident if scopes[depth].straight else 1)
+                    lost[key] = lost_by_use(once.sums[key] / line, again.sums[key] / line, trips, room)
                 fetched = reused(fetched, prints[id(t)][depth] * f[scopes[depth].passes] * full, lost[key])
             fetched = np.maximum(fetched, np.minimum(asked[id(t.plan.access)] * sector, t.footprint_bytes))
         t.l2_bytes = fetched
@@ -282,3 +293,11 @@ def _united(used: Sequence[AccessTotals], f: list[Any]) -> dict[str, Floats]:
     """Distinct bytes of each buffer: accesses of one buffer overlap, and touch no more than all of it."""
     sizes = {t.plan.access.buffer.name: np.maximum(f[t.plan.array], t.footprint_bytes) for t in used}
     return {name: np.minimum(total, sizes[name]) for name, total in _summed(used).items()}
+
+
+def _burst_bytes(t: AccessTotals, in_step: Any, device: Device) -> Floats:
+    """Bytes side by side that come from memory at a time: of one request, of neighbouring blocks too where they are in step."""
+    sector = device.l2.sector_bytes
+    own = sector * t.sectors / np.maximum(t.lines, 1.0)
+    whole = in_step & (t.requested_bytes >= t.sectors * sector)
+    return np.where(whole, np.inf, own)

@@ -189,12 +189,11 @@ def _levels(device: Device, c: Charged) -> tuple[Level, ...]:
         largest[key] = max(largest.get(key, 0.0), _one(a.footprint_bytes))
     footprint = sum(largest.values())
     asked = sum(_one(a.sectors) for a in glob) * sector
-    spilled = _one(c.amounts["spills"][0]) if "spills" in c.amounts else 0.0
-    from_l2 = sum(_one(a.l2_bytes) for a in glob) + spilled
+    from_l2, from_dram = (_one(c.amounts[name][0]) for name in ("l2", "dram"))
     levels = [
         Level("l1", requested, asked, footprint),
         Level("l2", asked, from_l2, footprint),
-        Level("dram", from_l2, sum(_one(a.dram_bytes) for a in glob), footprint),
+        Level("dram", from_l2, from_dram, footprint),
     ]
     if shared:
         moved = sum(_one(a.wavefronts) for a in shared) * device.shared.banks * device.shared.bank_bytes

@@ -16,12 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from costmodel.charges.bandwidth import mixed_efficiency
+from costmodel.charges.caches import l1_share_bytes
 from costmodel.charges.crossbar import port_bytes
+from costmodel.charges.instructions import refetched_bytes
 from costmodel.charges.latency import load_wait, pipeline_wait, tail_factor
-from costmodel.charges.occupancy import Residency, residency
+from costmodel.charges.occupancy import Residency, residency, shared_allocation
 from costmodel.charges.overlap import Overlap, overlap
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
 from costmodel.charges.registers import IN_FLIGHT_WORDS, WORD, Region, chosen_registers, demand, register_cap
+from costmodel.charges.spills import spill_traffic
 from costmodel.cost.ablation import ideal_access, uncached
 from costmodel.cost.caching import fill_caches
 from costmodel.cost.given_registers import GivenRegisters
@@ -65,6 +68,8 @@ class Charged:
     spilled: Floats
     accesses: list[AccessTotals]
     flops: Floats
+    code_bytes: Floats
+    """Instructions fetched from L2."""
     matrix_missing: list[str] = field(default_factory=list)
 
 
@@ -147,6 +152,7 @@ def _estimated(plan: Plan, device: Device, v: list[Any], f: list[Any], rows: int
 def _region(r: RegionPlan, f: list[Any]) -> Region:
     """A region's amounts in words."""
     return Region(
+        kind=r.kind,
         loops=r.loops,
         pointers=r.pointers,
         accumulators=f[r.accumulators] / WORD,
@@ -235,20 +241,27 @@ def _charge(
     pipe, rate = arithmetic_rate("integer", "i32", device)
     add(pipe, "integer", integers * lanes / rate, integers * lanes, "op", rate * sms * hz)
     moved = spilled * f[plan.live.sweeps] * warps * 2.0
+    spills = spill_traffic(
+        moved * lanes * WORD / 2.0,
+        spilled * WORD * lanes * held.warps_per_sm,
+        l1_share_bytes(held.blocks_per_sm, shared_allocation(shared_bytes, device), device) * held.blocks_per_sm,
+        device,
+    )
     spill_cycles = np.maximum(lanes / t.load_store, lanes * 4.0 / device.l1.bytes_per_cycle)
     add(
         "memory path" if device.l1.unified_with_shared else "l1", "spills", moved * spill_cycles, moved * lanes * 4.0, "B", np.inf
     )
     instructions = instructions + integers + moved + f[plan.barriers] * warps
-    to_l2 = sum((a.l2_bytes for a in accesses), np.zeros(rows)) + moved * lanes * 4.0
+    to_l2 = sum((a.l2_bytes for a in accesses), spills.l2_bytes)
     ports = device.l2.sm_bytes_per_cycle * np.minimum(blocks, sms)
-    slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), moved * lanes * 4.0)
-    through = np.maximum(slowed / device.l2.bandwidth_bytes_per_cycle, _port_bytes(device, accesses, moved * lanes * 4.0) / ports)
-    add("l2", "l2", through * sms, to_l2, "B", device.l2.bandwidth_bytes_per_cycle * hz, _beside(accesses, "l2_bytes"))
-    to_dram = sum((a.dram_bytes for a in accesses), np.zeros(rows))
+    code = refetched_bytes(_machine_instructions(plan, f, executed, accesses, warps), f_(blocks), device.instruction_cache_bytes)
+    slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), spills.l2_bytes + code)
+    through = np.maximum(slowed / device.l2.bandwidth_bytes_per_cycle, _port_bytes(device, accesses, spills.l2_bytes) / ports)
+    add("l2", "l2", through * sms, to_l2 + code, "B", device.l2.bandwidth_bytes_per_cycle * hz, _beside(accesses, "l2_bytes"))
+    to_dram = sum((a.dram_bytes for a in accesses), spills.dram_bytes)
     written = sum((a.dram_bytes for a in accesses if a.plan.kind == "store"), np.zeros(rows))
     dram_rate = np.minimum(achievable_dram_bytes_per_s(device) * mixed_efficiency(to_dram - written, written), ports * hz)
-    scattered = sum((a.dram_bytes / a.dram_efficiency for a in accesses), np.zeros(rows)) if "rows" not in without else to_dram
+    scattered = sum((a.dram_bytes / a.dram_efficiency for a in accesses), spills.dram_bytes) if "rows" not in without else to_dram
     copied = _beside(accesses, "dram_bytes")
     add("dram", "dram", scattered / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s, copied)
     if "issue" in without:
@@ -287,6 +300,7 @@ def _charge(
         spilled=spilled,
         accesses=accesses,
         flops=flops,
+        code_bytes=code,
         matrix_missing=missing,
     )
 
@@ -296,6 +310,22 @@ def _beside(accesses: list[AccessTotals], name: str) -> Floats:
     total = sum((getattr(a, name) for a in accesses), np.zeros(1))
     copied: Floats = sum((getattr(a, name) for a in accesses if is_asynchronous(a.plan)), np.zeros(1))
     return copied / np.maximum(total, 1.0)
+
+
+def _machine_instructions(
+    plan: Plan, f: list[Any], executed: list[Floats], accesses: list[AccessTotals], warps: Floats
+) -> Floats:
+    """Instructions of the machine code, without those before and after the loops."""
+    total = np.zeros(warps.shape)
+    once = {id(s.site): n / (warps * f[s.trips]) for s, n in zip(plan.statements, executed, strict=True)}
+    trips = {id(s.site): warps * f[s.trips] for s in plan.statements}
+    for s in plan.statements:
+        for _, _, handle in s.work:
+            total = total + f[handle] * once[id(s.site)]
+    for a in accesses:
+        own = ADDRESS_OPERATIONS / f[a.plan.per_address] if a.plan.addressed and a.plan.access.buffer.space == "global" else 0.0
+        total = total + a.requests * (1.0 + own) / trips[id(a.plan.site)]
+    return total
 
 
 def _flops(kind: str, dtype: str, amount: Floats, executions: Floats, operations: Floats) -> Floats | float:

@@ -82,10 +82,9 @@ class Values:
     floats: list[Any]
 
     def bytes(self, p: FootprintPlan, itemsize: int, granule: int) -> Floats:
-        """Bytes of a footprint in whole sectors or lines of `granule` bytes."""
+        """Bytes of a footprint in whole sectors or lines of `granule` bytes, the mean over where rows start."""
         total = sum((self._part(part, itemsize, granule) for part in p.parts), np.zeros(1))
-        whole: Floats = np.ceil(np.maximum(total, 1.0) / granule - 1e-9) * granule
-        return whole
+        return np.maximum(total, granule)
 
     def run_bytes(self, p: FootprintPlan, itemsize: int, granule: int) -> Floats:
         """Consecutive bytes of a footprint's first term, in whole sectors."""

@@ -48,6 +48,13 @@ class AccessTotals:
     l2_efficiency: Floats = field(default_factory=_one)
     footprint_bytes: Floats = field(default_factory=_nothing)
     dram_efficiency: Floats = field(default_factory=_one)
+    check_share: Floats = field(default_factory=_one)
+    """Bytes of memory with their check bits over bytes; the achievable bandwidth is of bytes without them."""
+
+    @property
+    def checked_dram_bytes(self) -> Floats:
+        """Bytes from memory with their check bits, as counters see them."""
+        return self.dram_bytes * self.check_share
 
 
 def access_totals(

@@ -41,6 +41,8 @@ class ScopePlan:
     footprint: FootprintPlan
     passes: int
     loops: tuple[str, ...]
+    straight: bool
+    """Whether a warp issues what is inside back to back: all loops inside are unrolled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class StatementPlan:
     """Handle: thread-level."""
     work: tuple[tuple[str, str, int], ...]
     """Kind, dtype name, handle of operations for one execution."""
+    trips: int
+    """Handle: how often a thread comes by in machine loops."""
     independent: int | None
     """Handle: accumulators that a thread updates in turn, so that one need not wait for the other; None if it updates none."""
     asynchronous: bool
@@ -169,7 +173,8 @@ def make_plan(kernel: Kernel) -> Plan:
         updated = updated_arrays(leaf)
         accumulators = sum((b.elements for b in kernel.buffers if b.name in updated), sympy.Integer(0))
         independent = sheet.add(accumulators) if updated else None
-        statements.append(StatementPlan(site, sheet.add(count), work, independent, leaf.asynchronous))
+        trips = sheet.add(_trips(site.loops))
+        statements.append(StatementPlan(site, sheet.add(count), work, trips, independent, leaf.asynchronous))
         for kind, group in (("load", leaf.loads), ("store", leaf.stores)):
             for access in group:
                 if access.buffer.space != "register":
@@ -262,7 +267,8 @@ def _access(
     for depth in range(len(serial) + 1):
         passes = sympy.Mul(*(_mean_extent(loop, site.loops) for loop in serial[:depth]))
         plan = touched((*threads, *serial[depth:]), sheet)
-        scopes.append(ScopePlan(plan, sheet.add(passes), tuple(loop.index.name for loop in serial[:depth])))
+        straight = 0 < len(serial) - depth and all(loop.unroll != 1 for loop in serial[depth:])
+        scopes.append(ScopePlan(plan, sheet.add(passes), tuple(loop.index.name for loop in serial[:depth]), straight))
         passes_of_wave.append(touched((*blocks, *threads, *serial[depth:]), waves))
     at_once = tuple(loop for loop in truncated if loop.kind != "serial" or loop.unroll == loop.extent)
     together = footprint(kernel, site, access, at_once)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import sympy
 
+from costmodel.charges.registers import Kind
 from costmodel.cost.sheet import Sheet
 from costmodel.ir import Access, Barrier, Kernel, Loop, Site, Statement
 
@@ -22,6 +23,7 @@ __all__ = ["RegionPlan", "RegisterPlan", "register_plan", "updated_arrays"]
 class RegionPlan:
     """Handles of one region; of one thread; loads and arrays in bytes."""
 
+    kind: Kind
     loops: int
     """Loops around it that stay loops."""
     pointers: int
@@ -146,11 +148,13 @@ def _plan(
         for name, life in lives.items()
         if life.loops & names or (life.first <= max(region.numbers) and min(region.numbers) <= life.last)
     }
+    fragments = used - lives.keys()
     return RegionPlan(
+        kind="tiled" if fragments else "streamed" if chains != 0 else "plain",
         loops=len(loops),
         pointers=_pointers(names, region, regions),
         accumulators=sheet.add(_bytes(kernel, live)),
-        fragments=sheet.add(_bytes(kernel, used - lives.keys())),
+        fragments=sheet.add(_bytes(kernel, fragments)),
         gathered=sheet.add(gathered),
         fetched=sheet.add(fetched),
         addresses=sheet.add(addresses),

@@ -60,6 +60,8 @@ class Dram:
     """Load-to-use, L2 miss, in core cycles."""
     sector_bytes: int
     """Smallest read from memory."""
+    ecc_covers_bytes: int | None = None
+    """Bytes whose check bits one sector holds, where ECC lives in the memory itself; None where it does not, or is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,3 +252,5 @@ class Device:
     """From a free slot on an SM to the first instruction of the next block."""
     sources: Mapping[str, str] = field(hash=False, compare=False)
     """Citation of each figure, by its full path (`dram.bandwidth_bytes_per_s`)."""
+    instruction_cache_bytes: int | None = None
+    """Largest instruction cache of one SM; None where it is not known."""

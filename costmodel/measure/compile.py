@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from costmodel.measure.cuda_source import ENTRY, Source, cuda_source
 from costmodel.measure.listing import counted_ptx, counted_sass
 from costmodel.symbols import size
 
-__all__ = ["Compiled", "compile_source", "compiled_registers", "found_tool", "resources"]
+__all__ = ["Compiled", "compile_for", "compile_source", "compiled_registers", "found_tool", "resources"]
 
 _TIMEOUT_S = 300
 _USED = re.compile(r"Used (\d+) registers")
@@ -130,8 +130,23 @@ def _unrolled_sweeps(kernel: Kernel, sizes: Mapping[str, int]) -> float:
     return total
 
 
-def compile_source(source: Source, architecture: str, *, listing: bool = True) -> Compiled:
+def compile_source(source: Source, architecture: str, *, virtual: str = "", listing: bool = True) -> Compiled:
     """Compile CUDA C++ with the entry `kernel`.
+
+    Args:
+        source: the text.
+        architecture: such as `sm_90`.
+        virtual: architecture that PTX is made for, such as `compute_75`; that of `architecture` if empty.
+        listing: whether to count instructions.
+
+    Raises:
+        CostModelError: there is no compiler, it does not know the architecture, or it fails.
+    """
+    return compile_for(source, (architecture,), virtual=virtual, listing=listing)[0]
+
+
+def compile_for(source: Source, architectures: Sequence[str], *, virtual: str = "", listing: bool = False) -> list[Compiled]:
+    """Compile CUDA C++ once to PTX, and that for each of some architectures.
 
     Raises:
         CostModelError: there is no compiler, it does not know the architecture, or it fails.
@@ -140,13 +155,21 @@ def compile_source(source: Source, architecture: str, *, listing: bool = True) -
     with tempfile.TemporaryDirectory(prefix="costmodel-") as folder:
         cu, ptx, cubin = (Path(folder) / f"kernel.{end}" for end in ("cu", "ptx", "cubin"))
         cu.write_text(source.text)
-        virtual = architecture.replace("sm_", "compute_")
+        virtual = virtual or architectures[0].replace("sm_", "compute_")
         _run([nvcc, "-ptx", "-w", f"-arch={virtual}", str(cu), "-o", str(ptx)])
-        said = _run([ptxas, "-v", f"-arch={architecture}", str(ptx), "-o", str(cubin)])
-        counts, where = _instructions(ptx, cubin) if listing else (Counter[str](), "")
+        done = []
+        for architecture in architectures:
+            said = _run([ptxas, "-v", f"-arch={architecture}", str(ptx), "-o", str(cubin)])
+            counts, where = _instructions(ptx, cubin) if listing else (Counter[str](), "")
+            done.append(_understood(said, source, counts, where))
+    return done
+
+
+def _understood(said: str, source: Source, counts: Counter[str], where: str) -> Compiled:
+    """What `ptxas -v` reported."""
     used, spills, shared = _USED.search(said), _SPILLS.search(said), _SHARED.search(said)
     if used is None or spills is None:
-        raise CostModelError(f"{ptxas} -v reported no registers; it said: {said[:200]}")
+        raise CostModelError(f"ptxas -v reported no registers; it said: {said[:200]}")
     stack, stores, loads = map(int, spills.groups())
     static = int(shared.group(1)) if shared else 0
     return Compiled(int(used.group(1)), stack, stores, loads, stores / 4, static, source.dynamic_shared_bytes, counts, where)

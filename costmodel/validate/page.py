@@ -239,6 +239,13 @@ def _clipped(value: float, worst: float, best: float) -> float:
     return 0.0 if math.isnan(value) else round(min(max((value - worst) / (best - worst), 0.0), 1.0), 3)
 
 
+def _signed(value: float) -> str:
+    """A change; a dot where it rounds to none."""
+    if math.isnan(value):
+        return _DASH
+    return "·" if abs(value) < 0.0005 else f"{value:+.3f}".replace("-", "−")
+
+
 def _change(value: float) -> str:
     """Colour of a change of ρ: full at a tenth."""
     return f"--{'loss' if value < 0 else 'gain'}:{min(abs(value) / 0.1, 1.0):.2f}"
@@ -257,7 +264,7 @@ _FILTERS = {
     "times": lambda ratio: f"{ratio:.2f}×" if ratio >= 1 else f"1∕{1 / ratio:.2f}",
     "share": lambda v: _clipped(v, 0.5, 1.0),
     "error": lambda v: _clipped(v, 0.6, 0.0),
-    "signed": lambda v: _DASH if math.isnan(v) else f"{v:+.3f}",
+    "signed": _signed,
     "change": _change,
     "plain": lambda v: "" if v is None or (isinstance(v, float) and math.isnan(v)) else f"{v:.6g}",
     "words": lambda name: name.replace("_", " "),

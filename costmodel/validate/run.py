@@ -31,8 +31,10 @@ from costmodel.validate.vendor import matmul_heuristics
 
 __all__ = ["ABLATION_ROWS", "Case", "Report", "compare", "prepare", "validate"]
 
-ABLATION_ROWS = 20_000
-"""Of one kernel × GPU: beyond these a charge is switched off for a sample only."""
+ABLATION_ROWS = {"most": 20_000, "slow": 1_000}
+"""Of one kernel × GPU: beyond these a charge is switched off for a sample only; `slow` is for a kernel of which a second
+prices fewer than `SLOW_PER_S`."""
+SLOW_PER_S = 1_500.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +154,7 @@ def compare(case: Case, others: Sequence[Others] = (), *, thorough: bool = False
     times = rows["time_ms"].to_numpy()[ran] * 1e-3
     failed_reasons = _failed_reasons(case)
     table = scores.table[[n for n in mapping.description.arguments if n in scores.table.columns]][ran]
-    base, ablation = _ablated(case, scores, ran, times) if thorough else (None, {})
+    base, ablation = _ablated(case, scores, ran, times, len(rows) / seconds) if thorough else (None, {})
     beside, absent = _baselines(case, scores, ran, times, others, thorough)
     shown = (table, times, scores.seconds[ran], scores.bound[ran])
     return Report(
@@ -179,12 +181,13 @@ def compare(case: Case, others: Sequence[Others] = (), *, thorough: bool = False
 
 
 def _ablated(
-    case: Case, scores: Scores, ran: npt.NDArray[np.bool_], times: npt.NDArray[np.float64]
+    case: Case, scores: Scores, ran: npt.NDArray[np.bool_], times: npt.NDArray[np.float64], configs_per_s: float
 ) -> tuple[Metrics, dict[str, Metrics]]:
     """The figures with all charges and without each, on the same rows: all, or `ABLATION_ROWS` drawn at random."""
     rows = np.flatnonzero(ran)
-    if len(rows) > ABLATION_ROWS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, ABLATION_ROWS, replace=False))
+    most = ABLATION_ROWS["slow" if configs_per_s < SLOW_PER_S else "most"]
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
     measured = pd.Series(times, index=np.flatnonzero(ran))[rows].to_numpy()
     found: dict[str, Metrics] = {}
     for charge in CHARGES:

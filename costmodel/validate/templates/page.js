@@ -9,7 +9,7 @@ function layout(more) {
   const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, sans-serif", size: 12, color: css("--text") },
-    margin: { l: 50, r: 12, t: 30, b: 42 }, hoverlabel: { align: "left" }, ...more,
+    margin: { l: 50, r: 12, t: 30, b: 42 }, hoverlabel: { align: "left" }, modebar: { orientation: "v", bgcolor: "rgba(0,0,0,0)", color: css("--dim"), activecolor: css("--text") }, ...more,
     xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
   };
 }
@@ -33,7 +33,7 @@ function scatter(c) {
   const range = ends.map(Math.log10);
   const axis = title => ({ title: { text: title }, type: "log", range, dtick: range[1] - range[0] > 1.5 ? 1 : "D2", exponentformat: "none" });
   return [[line(1, "solid"), line(2, "dot"), line(0.5, "dot"), ...traces], layout({
-    xaxis: axis("measured, ms"), yaxis: axis("predicted, ms"), legend: { orientation: "h", y: 1.02, yanchor: "bottom", title: { text: "bound " } },
+    xaxis: axis("measured, ms"), yaxis: axis("predicted, ms"), legend: { orientation: "h", y: 1.02, yanchor: "bottom", itemsizing: "constant", title: { text: "bound " } },
     margin: { l: 55, r: 12, t: 60, b: 45 },
   })];
 }
@@ -48,9 +48,10 @@ function errors(c) {
 
 function ablation(c) {
   const names = c.ablation.map(a => a.name), kinds = [["rho", "ρ", "#0072B2"], ["top10", "top10", "#009E73"], ["mape", "mape", "#E69F00"]];
+  const reach = Math.min(0.5, 1.1 * Math.max(0.02, ...c.ablation.flatMap(a => kinds.map(([key]) => Math.abs(a[key] ?? 0)))));
   return [kinds.map(([key, label, color]) => ({
     type: "bar", name: label, x: names, y: c.ablation.map(a => a[key]), marker: { color }, hovertemplate: `without %{x}: ${label} %{y:+.3f}<extra></extra>`,
-  })), layout({ barmode: "group", bargap: 0.25, xaxis: { tickangle: -40 }, yaxis: { title: { text: "change without it" } },
+  })), layout({ barmode: "group", bargap: 0.25, xaxis: { tickangle: -40 }, yaxis: { title: { text: "change without it" }, range: [-reach, reach] },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom" } })];
 }
 
