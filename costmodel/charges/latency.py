@@ -2,7 +2,8 @@
 
 A warp waits once for each batch of loads that it needs before it can go on; a compiler keeps a bounded
 number of loaded words in flight, so long batches wait several times. Asynchronous copies of S stages
-have S - 1 iterations to arrive in: what an iteration takes of its own covers that much of their latency.
+have S - 1 iterations to arrive in: the first S - 1 are waited for together, and what an iteration takes of its
+own covers that much of the latency of the others.
 
 The tail: whole waves keep all SMs equally busy, the last one may not. SM-local work takes as long as on
 the busiest SM; device-wide units (L2, DRAM) do not care which SM asks.
@@ -34,7 +35,7 @@ def load_wait(trips: Any, words: Any, latency: Any, words_in_flight: float) -> A
     return np.maximum(trips, words / words_in_flight) * latency
 
 
-def pipeline_wait(trips: Any, stages: Any, latency: float, own_cycles: Any) -> Any:
+def pipeline_wait(trips: Any, stages: Any, latency: Any, own_cycles: Any) -> Any:
     """Cycles that one warp waits for asynchronous copies.
 
     Args:
@@ -43,11 +44,9 @@ def pipeline_wait(trips: Any, stages: Any, latency: float, own_cycles: Any) -> A
         latency: of memory, in cycles.
         own_cycles: what the warp does itself in all trips together.
     """
-    ahead = stages - 1.0
-    each = latency / np.maximum(ahead, 1.0)
-    covered = np.where(ahead >= 1.0, own_cycles / np.maximum(trips, 1.0), 0.0)
-    prologue = np.where(ahead >= 1.0, each, 0.0)
-    return trips * np.maximum(each - covered, 0.0) + prologue
+    ahead = np.maximum(stages - 1.0, 1.0)
+    covered = np.where(stages > 1.0, own_cycles / np.maximum(trips, 1.0), 0.0)
+    return latency + np.maximum(trips - ahead, 0.0) * np.maximum(latency / ahead - covered, 0.0)
 
 
 def tail_factor(blocks: Ints, blocks_per_sm: Ints, sm_count: int) -> Floats:

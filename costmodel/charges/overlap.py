@@ -8,11 +8,12 @@ slots are a unit like the others:
     chain      = one warp's own time, in order, over the warps that interleave
     cycles     = ( served^q + chain^q )^(1/q)                 q = 3
 
-p → ∞ would be a plain maximum (perfect overlap), p = 1 a sum (none); one block alone waits and works after
-each other, many hide each other's waits. Both exponents hold for all devices and kernels. They are
-fitted constants, chosen with the CLBlast GEMM timings of RTX 2070 SUPER, V100, GTX 1080 Ti and MI50 in
-view (2026-11-21). Ranks hardly depend on them: p from 2 to 3 moves the Spearman correlation by at most
-0.011 on any of the four.
+Asynchronous copies and matrix instructions hold no warp up, so they do not queue: a unit that serves
+them takes no less than all of its work, and adds nothing to the others. p → ∞ would be a plain maximum
+(perfect overlap), p = 1 a sum (none); one block alone waits and works after each other, many hide each
+other's waits. Both exponents hold for all devices and kernels. They are fitted constants, chosen with the
+CLBlast GEMM timings of RTX 2070 SUPER, V100, GTX 1080 Ti and MI50 in view (2026-11-21). Ranks hardly
+depend on them: p from 2 to 3 moves the Spearman correlation by at most 0.011 on any of the four.
 Source: machine repair model and its mean value analysis, Reiser & Lavenberg, J. ACM 27 (1980), with one
 server; it has no free constant.
 """
@@ -45,7 +46,14 @@ class Overlap:
     """Cycles that the chain adds to the throughput."""
 
 
-def overlap(units: Sequence[Floats], chain: Floats, waits: Floats, blocks: Floats, resident: Ints) -> Overlap:
+def overlap(
+    units: Sequence[Floats],
+    chain: Floats,
+    waits: Floats,
+    blocks: Floats,
+    resident: Ints,
+    background: Sequence[Floats | float] | None = None,
+) -> Overlap:
     """Combine cycles on units with waiting.
 
     Args:
@@ -54,16 +62,29 @@ def overlap(units: Sequence[Floats], chain: Floats, waits: Floats, blocks: Float
         waits: cycles that one block waits in all.
         blocks: of the launch.
         resident: blocks that share an SM, at least 1.
+        background: of the cycles on each unit, those of asynchronous statements; none if left out.
 
     Returns:
         Shares that add up to the cycles.
     """
     stacked = np.stack(np.broadcast_arrays(*units))
-    throughput, powers = _norm(stacked, UNIT_EXPONENT)
+    if background is None:
+        throughput, powers = _norm(stacked, UNIT_EXPONENT)
+    else:
+        throughput, powers = _beside(stacked, np.stack(np.broadcast_arrays(*background, stacked[0])[:-1]))
     served = turns(throughput / blocks, waits, resident) * blocks
     cycles, _ = _norm(np.stack(np.broadcast_arrays(served, chain)), CHAIN_EXPONENT)
     total = np.maximum(powers.sum(axis=0), _TINY)
     return Overlap(cycles, tuple(throughput * p / total for p in powers), cycles - throughput)
+
+
+def _beside(units: Floats, background: Floats) -> tuple[Floats, Floats]:
+    """Throughput and shares where units also work for nobody who waits: the busier of the queue and of any such unit."""
+    throughput, powers = _norm(units - background, UNIT_EXPONENT)
+    engines = np.where(background > 0.0, units, 0.0)
+    busiest = engines.max(axis=0)
+    alone = busiest > throughput
+    return np.maximum(throughput, busiest), np.where(alone, engines >= busiest, powers)
 
 
 def turns(service: Floats, waits: Floats, resident: Ints) -> Floats:

@@ -17,7 +17,7 @@ from costmodel.charges.coalescing import distinct_granules, distinct_per_row
 from costmodel.counts import Requests
 from costmodel.device import Device
 
-__all__ = ["ADDRESS_OPERATIONS", "LOOP_OPERATIONS", "arithmetic_rate", "l1_cycles", "shared_cycles"]
+__all__ = ["ADDRESS_OPERATIONS", "LOOP_OPERATIONS", "arithmetic_rate", "copy_cycles", "l1_cycles", "shared_cycles"]
 
 ADDRESS_OPERATIONS = 4.0
 """Integer operations to compute a new 64-bit global address with a run-time stride (two wide multiply-adds).
@@ -57,6 +57,12 @@ def l1_cycles(requests: Requests, device: Device, cached: bool = True) -> Floats
     else:
         piece = l1.line_bytes if cached else l1.sector_bytes
         cycles = np.maximum(cycles, distinct_granules(requests, piece) * (piece / l1.bytes_per_cycle))
+    return cycles
+
+
+def copy_cycles(requests: Requests, device: Device) -> Floats:
+    """[n] cycles that each asynchronous copy holds the L1 path: addresses and tags; its data pass by, into shared memory."""
+    cycles: Floats = np.maximum(device.limits.warp_size / device.throughput.load_store, _lookups(requests, device))
     return cycles
 
 

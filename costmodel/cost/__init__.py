@@ -5,6 +5,7 @@ from costmodel.cost.counters import COUNTERS
 from costmodel.cost.descriptions import DatasetMapping, dataset_mapping, description_names, find_description, search_space
 from costmodel.cost.estimate import estimate
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
+from costmodel.cost.schedules import best_schedule, score_measured
 from costmodel.cost.scorer import Scorer, Scores, rank
 
 __all__ = [
@@ -18,10 +19,12 @@ __all__ = [
     "Scorer",
     "Scores",
     "Term",
+    "best_schedule",
     "dataset_mapping",
     "description_names",
     "estimate",
     "find_description",
     "rank",
+    "score_measured",
     "search_space",
 ]

@@ -26,6 +26,7 @@ from costmodel.charges.rows import row_efficiency
 from costmodel.cost.footprints import Values
 from costmodel.cost.memory import AccessTotals, in_l1, is_atomic
 from costmodel.cost.plan import WAVE, Plan
+from costmodel.cost.warmth import BACK_TO_BACK, Warm, lost_between_launches
 from costmodel.device import Device
 from costmodel.symbols import Program
 
@@ -50,6 +51,7 @@ def fill_caches(
     shared_bytes: Ints,
     blocks: Ints,
     accesses: list[AccessTotals],
+    warm: Warm | int = BACK_TO_BACK,
 ) -> None:
     """Fill in bytes from L2 and from memory.
 
@@ -63,6 +65,7 @@ def fill_caches(
         shared_bytes: of a block.
         blocks: of the launch.
         accesses: all of them, with their requests.
+        warm: what earlier launches left in L2 (`cost.warmth`).
     """
     sheet = Values(v, f)
     used = [t for t in accesses if t.plan.whole is not None]
@@ -79,8 +82,8 @@ def fill_caches(
     prints = _from_l2(device, sheet, share, held.blocks_per_sm, blocks, asked, loads)
     concurrent = np.minimum(blocks.astype(np.float64), np.maximum(held.blocks_per_sm.astype(np.float64), 1.0) * device.sm_count)
     grid = tuple(np.broadcast_to(np.asarray(v[h], np.int64), blocks.shape) for h in plan.grid)
-    total = sum(everything.values(), _nothing())
-    _from_memory(plan, device, columns, f, concurrent, (grid[0], grid[1], grid[2]), used, total, shared, prints, share)
+    between = lost_between_launches(used, everything, warm, float(device.l2.effective_capacity_bytes))
+    _from_memory(plan, device, columns, f, concurrent, (grid[0], grid[1], grid[2]), used, between, shared, prints, share)
     if device.dram.ecc_covers_bytes:
         for t in used:
             t.check_share = check_share(_burst_bytes(t, f[plan.trips] == 0, device), device)
@@ -162,7 +165,7 @@ def _from_memory(
     concurrent: Floats,
     grid: tuple[Ints, Ints, Ints],
     used: list[AccessTotals],
-    everything: Floats,
+    between: Mapping[str, tuple[Floats, Floats]],
     shared: dict[str, Floats],
     prints: dict[int, list[Floats]],
     share: Floats,
@@ -180,23 +183,26 @@ def _from_memory(
     for t in used:
         for s, size in zip(t.plan.scopes, steps[id(t)], strict=True):
             sets[s.loops] = sets.get(s.loops, _nothing()) + size
-    launch_lost = lost_by_age(everything, capacity)
     outer = [(rows, waves[1] * waves[2], sets[()]), (layers, waves[2], _total(rows))] if used else []
     outer_lost = [lost_by_age(distance, capacity) for _, _, distance in outer]
     whole_lost = lost_by_age(_total(layers), capacity)
     inner_lost = {loops: lost_by_age(size, capacity) for loops, size in sets.items()}
     alone = _summed(t for t in used if t.plan.kind == "load" and t.plan.repeats is None)
     fetched_before: dict[int, tuple[Floats, Floats]] = {}
+    stores = [t for t in used if t.plan.kind == "store"]
+    held = concurrent if ahead else np.minimum(concurrent, grid[0])
+    of_wave = sum((steps[id(t)][0] for t in stores), _nothing())
+    stored = of_wave / held, of_wave  # what a block and a wave write while they keep what they read
     for t in used:
         if device.l2.channels and t.plan.step is not None:
             strides, extents = [inner.whole[h] for h in t.plan.step.strides], [inner.whole[h] for h in t.plan.step.extents]
             t.l2_efficiency = channel_efficiency(strides, extents, _itemsize(t), device.l2.channels, device.l2.interleave_bytes)
-        t.dram_efficiency = row_efficiency(inner.run_bytes(t.plan.wave[0], _itemsize(t), coarse))
+        t.dram_efficiency = row_efficiency(np.maximum(inner.run_bytes(t.plan.wave[0], _itemsize(t), coarse), coarse))
         if t.plan.kind == "store":
             asked = t.sectors * device.l2.sector_bytes
             t.l2_bytes = asked
             written = np.maximum(t.footprint_bytes, t.requested_bytes if is_atomic(t.plan) else 0.0)
-            t.dram_bytes = np.minimum(asked, written) * (1.0 - dirty_share(everything, device))
+            t.dram_bytes = np.minimum(asked, written) * (1.0 - dirty_share(between[t.plan.access.buffer.name][0], device))
             continue
         own = steps[id(t)]
         if t.plan.tile is not None:
@@ -211,13 +217,13 @@ def _from_memory(
             fetched = reused(fetched, span[id(t)] * np.maximum(times, 1.0), lost)
         fetched = reused(fetched, t.footprint_bytes, whole_lost)
         first = np.minimum(fetched, t.footprint_bytes)
-        own_part = shared[t.plan.access.buffer.name] / np.maximum(alone[t.plan.access.buffer.name], 1.0)
-        t.dram_bytes = first * np.minimum(own_part, 1.0) * launch_lost + (fetched - first)
+        own_part = shared[t.plan.access.buffer.name] / np.maximum(alone.get(t.plan.access.buffer.name, _nothing()), 1.0)
+        t.dram_bytes = first * np.minimum(own_part, 1.0) * between[t.plan.access.buffer.name][1] + (fetched - first)
         if t.plan.repeats is not None and id(t.plan.repeats) in fetched_before:
             block, one = fetched_before[id(t.plan.repeats)]
-            gone = np.where(share > 0.0, lost_by_age(block / np.maximum(share, 1.0), 1.0), 1.0)
+            gone = np.where(share > 0.0, lost_by_age((block + stored[0]) / np.maximum(share, 1.0), 1.0), 1.0)
             t.l2_bytes = t.l2_bytes * gone
-            t.dram_bytes = np.minimum(fetched * lost_by_age(one, capacity), t.l2_bytes * coarser)
+            t.dram_bytes = np.minimum(fetched * lost_by_age(one + stored[1], capacity), t.l2_bytes * coarser)
         fetched_before[id(t.plan.access)] = (prints[id(t)][0], own[0])
 
 

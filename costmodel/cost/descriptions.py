@@ -4,7 +4,9 @@ The package's own descriptions lie in `validation/kernels/` of a checkout and in
 `costmodel/_descriptions/` of a wheel. Such a module may say `SPACE` (a default search space) and
 `DATASETS`: for the name under which a data set lists its kernel, which description it is, which column
 or constant is which argument, and which column is which counter of `cost.counters`: on every GPU
-(`counters`), and further ones that mean this only on some (`counters_by_architecture`), each in `units` of ours.
+(`counters`), and further ones that mean this only on some (`counters_by_architecture`), each in `units` of ours. How it was
+measured belongs there too: which kernels a library could choose from (`schedules`), which buffers were `warm`,
+and what the time of a launch holds besides the kernel (`launch_s`).
 """
 
 from __future__ import annotations
@@ -12,18 +14,23 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from costmodel.cost.warmth import BACK_TO_BACK
 from costmodel.device import Device
 from costmodel.errors import DescriptionError
 from costmodel.ir import Description
 
 __all__ = ["DatasetMapping", "dataset_mapping", "description_names", "find_description", "search_space"]
+
+
+Schedules = Mapping[str, Sequence[Any]] | Callable[[Device], Mapping[str, Sequence[Any]]]
+"""Columns of a table of schedules, or what gives them for a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,12 @@ class DatasetMapping:
     names: tuple[str, ...] = field(default=())
     counters_by_architecture: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Architecture to further columns that mean a counter of ours there only."""
+    schedules: Schedules | None = None
+    """Arguments that a library chose, as a table of what it has; the prediction is the least over it (`cost.schedules`)."""
+    warm: Mapping[str, int] | int = BACK_TO_BACK
+    """What earlier launches left in L2 (`cost.warmth`)."""
+    launch_s: float | None = None
+    """What the measurement adds to each launch; the device's launch overhead if None."""
     units: Mapping[str, float] = field(default_factory=dict)
     """Column to how much of our counter is one of it (a transaction of 32 bytes); 1 where it is left out."""
 
@@ -157,6 +170,9 @@ def _datasets() -> dict[str, DatasetMapping]:
                 entry.get("counters", {}),
                 entry.get("where", ""),
                 counters_by_architecture=entry.get("counters_by_architecture", {}),
+                schedules=entry.get("schedules"),
+                warm=entry.get("warm", BACK_TO_BACK),
+                launch_s=entry.get("launch_s"),
                 units=entry.get("units", {}),
             )
     return found

@@ -14,6 +14,7 @@ from costmodel.cost.given_registers import checked_registers
 from costmodel.cost.memory import AccessTotals
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
 from costmodel.cost.scorer import launch_reasons, plan_for
+from costmodel.cost.warmth import BACK_TO_BACK, Warm, checked_warm
 from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
 from costmodel.ir import Description, Kernel
@@ -22,7 +23,13 @@ __all__ = ["estimate"]
 
 
 def estimate(
-    kernel: Description | Kernel, device: Device | str, *, registers: int | None = None, spilled: float = 0.0, **sizes: Any
+    kernel: Description | Kernel,
+    device: Device | str,
+    *,
+    registers: int | None = None,
+    spilled: float = 0.0,
+    warm: Warm | int = BACK_TO_BACK,
+    **sizes: Any,
 ) -> Cost:
     """Predict the time of one launch.
 
@@ -31,6 +38,7 @@ def estimate(
         device: a device, its name, or the path of a profile.
         registers: of a thread, if a compiler has told (`measure.compiled_registers` asks it); estimated otherwise.
         spilled: words that each sweep over the accumulators stores and loads, if it told.
+        warm: what earlier launches left in L2, see `cost.warmth`; {} for nothing.
         sizes: every argument of the description.
 
     Returns:
@@ -54,7 +62,7 @@ def estimate(
     why = reasons(plan, found, values, 1)[0]
     if why:
         raise SizeError(f"{kernel.name} cannot run on {found.name}: {why} ({_text(values | statics)})")
-    charged = evaluate(plan, found, values, 1, given)
+    charged = evaluate(plan, found, values, 1, given, warm=checked_warm(warm, traced))
     why = launch_reasons(charged, found)[0]
     if why:
         raise SizeError(f"{kernel.name} cannot run on {found.name}: {why} ({_text(values | statics)})")

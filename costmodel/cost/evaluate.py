@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from costmodel.charges.bandwidth import mixed_efficiency
 from costmodel.charges.caches import l1_share_bytes
 from costmodel.charges.crossbar import port_bytes
 from costmodel.charges.instructions import refetched_bytes
@@ -27,9 +28,10 @@ from costmodel.charges.spills import spill_traffic
 from costmodel.cost.ablation import ideal_access, uncached
 from costmodel.cost.caching import fill_caches
 from costmodel.cost.given_registers import GivenRegisters
-from costmodel.cost.memory import AccessTotals, access_totals, is_atomic, memory_of
+from costmodel.cost.memory import AccessTotals, access_totals, is_asynchronous, is_atomic, memory_of
 from costmodel.cost.plan import Plan
 from costmodel.cost.register_plan import RegionPlan
+from costmodel.cost.warmth import BACK_TO_BACK, Warm
 from costmodel.counts import warp_requests
 from costmodel.device import Device, achievable_dram_bytes_per_s
 
@@ -78,6 +80,7 @@ def evaluate(
     rows: int,
     registers: GivenRegisters | None,
     without: frozenset[str] = frozenset(),
+    warm: Warm | int = BACK_TO_BACK,
 ) -> Charged:
     """Price all rows; they must be feasible (`cost.feasibility`).
 
@@ -88,6 +91,7 @@ def evaluate(
         rows: number of configurations.
         registers: of a thread, if known.
         without: charges to leave out (`cost.ablation`).
+        warm: what earlier launches left in L2 (`cost.warmth`).
     """
     v = plan.sheet.values(columns)
     f = plan.sheet.floats(v, columns)
@@ -103,7 +107,7 @@ def evaluate(
     accesses = [access_totals(plan, a, device, columns, f, rows, memory) for a in plan.accesses]
     for a in accesses if without else ():
         ideal_access(a, device, without)
-    fill_caches(plan, device, columns, v, f, held, shared_bytes, blocks, accesses)
+    fill_caches(plan, device, columns, v, f, held, shared_bytes, blocks, accesses, warm)
     for a in accesses if "caches" in without else ():
         uncached(a, device)
     return _charge(plan, device, columns, f, threads, blocks, shared_bytes, used, spilled, held, warps, accesses, rows, without)
@@ -186,9 +190,12 @@ def _charge(
     instructions, flops = zero, zero
     missing: list[str] = []
 
-    def add(unit: str, term: str, cycles: Any, amount: Any, measure: str, rate: float) -> None:
+    engines: dict[str, Floats | float] = {}
+
+    def add(unit: str, term: str, cycles: Any, amount: Any, measure: str, rate: float, beside: Any = 0.0) -> None:
         part = parts.setdefault(unit, {})
         part[term] = part[term] + cycles if term in part else zero + cycles
+        engines[unit] = engines.get(unit, 0.0) + beside * cycles
         amounts[term] = (amounts[term][0] + amount if term in amounts else zero + amount, measure, rate)
 
     executed = [_warp_executions(plan, s.site, s.executions, f, columns, warps, threads, blocks, lanes) for s in plan.statements]
@@ -202,7 +209,7 @@ def _charge(
             flops = flops + _flops(kind, dtype, f[handle], f[s.executions], operations)
             if kind == "mma":
                 slower = min((device.clock.matrix_boost_hz or hz) / hz, 1.0)
-                add(pipe, f"mma {dtype}", operations / rate / slower, operations, "FMA", rate * sms * hz * slower)
+                add(pipe, f"mma {dtype}", operations / rate / slower, operations, "FMA", rate * sms * hz * slower, s.asynchronous)
                 instructions = instructions + issued
                 continue
             packing = 2.0 if dtype in ("f16", "bf16") and t.fp16_fma > t.fp32_fma else 1.0
@@ -224,6 +231,7 @@ def _charge(
             a.requests if unit != "shared" else a.wavefronts,
             "request" if unit != "shared" else "wavefront",
             np.inf,
+            is_asynchronous(a.plan),
         )
         instructions = instructions + a.requests
         if unit == "l1" and a.plan.addressed:
@@ -249,11 +257,13 @@ def _charge(
     code = refetched_bytes(_machine_instructions(plan, f, executed, accesses, warps), f_(blocks), device.instruction_cache_bytes)
     slowed = sum((a.l2_bytes / a.l2_efficiency for a in accesses), spills.l2_bytes + code)
     through = np.maximum(slowed / device.l2.bandwidth_bytes_per_cycle, _port_bytes(device, accesses, spills.l2_bytes) / ports)
-    add("l2", "l2", through * sms, to_l2 + code, "B", device.l2.bandwidth_bytes_per_cycle * hz)
+    add("l2", "l2", through * sms, to_l2 + code, "B", device.l2.bandwidth_bytes_per_cycle * hz, _beside(accesses, "l2_bytes"))
     to_dram = sum((a.dram_bytes for a in accesses), spills.dram_bytes)
-    dram_rate = np.minimum(achievable_dram_bytes_per_s(device), ports * hz)
+    written = sum((a.dram_bytes for a in accesses if a.plan.kind == "store"), np.zeros(rows))
+    dram_rate = np.minimum(achievable_dram_bytes_per_s(device) * mixed_efficiency(to_dram - written, written), ports * hz)
     scattered = sum((a.dram_bytes / a.dram_efficiency for a in accesses), spills.dram_bytes) if "rows" not in without else to_dram
-    add("dram", "dram", scattered / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s)
+    copied = _beside(accesses, "dram_bytes")
+    add("dram", "dram", scattered / dram_rate * hz * sms, to_dram, "B", device.dram.bandwidth_bytes_per_s, copied)
     if "issue" in without:
         instructions = zero
     add("issue", "issue", instructions / t.issue_per_cycle, instructions, "instruction", t.issue_per_cycle * sms * hz)
@@ -265,8 +275,12 @@ def _charge(
         chain, waits = zero, zero
     tail = tail_factor(blocks, held.blocks_per_sm, sms) if "tail" not in without else np.ones(rows)
     together = np.maximum(np.minimum(held.blocks_per_sm, -(-blocks // sms)), 1)
-    even = overlap(list(units.values()), chain, waits, f_(blocks), together)
-    uneven = overlap([c if n in _DEVICE_WIDE else c * tail for n, c in units.items()], chain * tail, waits, f_(blocks), together)
+    idle = [np.asarray(1.0) if n in _DEVICE_WIDE else tail for n in units]
+    background = [engines[n] for n in units] if any(s.asynchronous for s in plan.statements) else None
+    even = overlap(list(units.values()), chain, waits, f_(blocks), together, background)
+    background = None if background is None else [e * i for e, i in zip(background, idle, strict=True)]
+    stretched = [c * i for c, i in zip(units.values(), idle, strict=True)]
+    uneven = overlap(stretched, chain * tail, waits, f_(blocks), together, background)
     seconds = uneven.cycles / sms / hz + (device.launch_overhead_s if "launch" not in without else 0.0)
     return Charged(
         seconds=seconds,
@@ -289,6 +303,13 @@ def _charge(
         code_bytes=code,
         matrix_missing=missing,
     )
+
+
+def _beside(accesses: list[AccessTotals], name: str) -> Floats:
+    """Share of these bytes that asynchronous copies move."""
+    total = sum((getattr(a, name) for a in accesses), np.zeros(1))
+    copied: Floats = sum((getattr(a, name) for a in accesses if is_asynchronous(a.plan)), np.zeros(1))
+    return copied / np.maximum(total, 1.0)
 
 
 def _machine_instructions(
@@ -366,6 +387,8 @@ def _chain(
     arithmetic = sum((c for n, c in units.items() if n not in _NOT_ARITHMETIC), np.zeros(warps.shape))
     path = sum((c for n, c in units.items() if n in ("memory path", "l1", "shared")), np.zeros(warps.shape))
     busy = arithmetic * device.throughput.schedulers + path + dependent
+    resident = np.maximum(held.warps_per_sm / held.warps_per_block, 1.0)
+    turn = reduce(np.maximum, units.values()) / warps * held.warps_per_block * resident
     groups: dict[int, Floats] = {}
     for trip in plan.round_trips:
         trips, loaded = f[trip.trips], f[trip.bytes] / WORD
@@ -373,7 +396,8 @@ def _chain(
             made = np.max(np.stack([executed[n] / (warps * f[copies]) for n, copies in trip.guarded]), axis=0)
             trips, loaded = np.minimum(made, trips), loaded * np.minimum(made / trips, 1.0)
         if trip.stages is not None:
-            wait = pipeline_wait(trips, f[trip.stages], device.dram.latency_cycles, busy / warps)
+            arrival = device.shared.latency_cycles if trip.space == "shared" else _arrival(device, accesses)
+            wait = pipeline_wait(trips, f[trip.stages], arrival, np.maximum(busy / warps, turn))
         elif trip.space == "shared":
             wait = load_wait(trips, loaded, device.shared.latency_cycles, IN_FLIGHT_WORDS)
         elif trip.behind_barrier:
@@ -409,6 +433,17 @@ def _dependent(plan: Plan, device: Device, f: list[Any], executed: list[Floats])
                 uncovered = np.maximum(t.alu_latency_cycles / independent - lanes * t.schedulers / rate, 0.0)
                 total = total + f[handle] * issued * uncovered
     return total
+
+
+def _arrival(device: Device, accesses: list[AccessTotals]) -> Floats:
+    """Load-to-use of what is loaded ahead: all of one step are waited for, so the buffer that comes from memory most counts."""
+    share = np.zeros(1)
+    for a in accesses:
+        ahead = is_asynchronous(a.plan) or any(loop.stages != 1 for loop in a.plan.site.serial())
+        if ahead and a.plan.kind == "load" and a.plan.access.buffer.space == "global":
+            share = np.maximum(share, np.minimum(a.dram_bytes / np.maximum(a.l2_bytes, 1.0), 1.0))
+    latency: Floats = device.l2.latency_cycles + share * (device.dram.latency_cycles - device.l2.latency_cycles)
+    return latency
 
 
 def _load_latency(device: Device, loads: list[AccessTotals]) -> Floats:

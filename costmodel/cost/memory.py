@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from costmodel.charges.coalescing import coalesce, distinct_granules
-from costmodel.charges.pipes import l1_cycles, shared_cycles
+from costmodel.charges.pipes import copy_cycles, l1_cycles, shared_cycles
 from costmodel.cost.plan import AccessPlan, Plan
 from costmodel.counts import warp_requests
 from costmodel.counts.lane_plan import LanePlan, lane_plan
 from costmodel.device import Device
 from costmodel.ir import Statement
 
-__all__ = ["AccessTotals", "Memory", "access_totals", "in_l1", "is_atomic", "memory_of"]
+__all__ = ["AccessTotals", "Memory", "access_totals", "in_l1", "is_asynchronous", "is_atomic", "memory_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -97,6 +97,7 @@ def _requests(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, A
     What one pass of the loops that change a request takes is remembered; the other loops multiply it.
     """
     lanes = lane_plan(plan.kernel, a.site, a.access, _granule(a, device), columns)
+    columns = lanes.completed(columns)
     times = float(lanes.outer(columns)[0])
     key = (id(lanes), *(columns[n] for n in lanes.names))
     known = memory.get(key)
@@ -128,12 +129,19 @@ def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str,
     r = replace(r, outer=1.0) if once else r
     if space == "global":
         moved = coalesce(r, device.l2.sector_bytes, device.l1.line_bytes)
-        return moved.requests, r.totals(l1_cycles(r, device, in_l1(a, device))), moved.sectors, moved.lines, _nothing()
+        cycles = copy_cycles(r, device) if is_asynchronous(a) else l1_cycles(r, device, in_l1(a, device))
+        return moved.requests, r.totals(cycles), moved.sectors, moved.lines, _nothing()
     if space == "shared":
         wavefronts, cycles = shared_cycles(r, device)
-        return r.totals(), r.totals(cycles), _nothing(), _nothing(), r.totals(wavefronts)
+        filled = is_asynchronous(a) and a.kind == "store"  # arrives as a line of L1 does, off the load/store path
+        return r.totals(), r.totals(cycles) * (not filled), _nothing(), _nothing(), r.totals(wavefronts)
     serial = distinct_granules(r, a.access.buffer.dtype.itemsize).astype(np.float64)
     return r.totals(), r.totals(np.maximum(serial - 1.0, 0.0)), _nothing(), _nothing(), r.totals(serial)
+
+
+def is_asynchronous(a: AccessPlan) -> bool:
+    """Whether the access belongs to an asynchronous copy."""
+    return isinstance(a.site.leaf, Statement) and a.site.leaf.asynchronous
 
 
 def is_atomic(a: AccessPlan) -> bool:

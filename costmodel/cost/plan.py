@@ -101,6 +101,8 @@ class StatementPlan:
     """Handle: how often a thread comes by in machine loops."""
     independent: int | None
     """Handle: accumulators that a thread updates in turn, so that one need not wait for the other; None if it updates none."""
+    asynchronous: bool
+    """Whether the warp goes on while a unit works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +172,9 @@ def make_plan(kernel: Kernel) -> Plan:
         work = tuple((w.kind, w.dtype.name, sheet.add(w.amount)) for w in leaf.work)
         updated = updated_arrays(leaf)
         accumulators = sum((b.elements for b in kernel.buffers if b.name in updated), sympy.Integer(0))
-        statements.append(
-            StatementPlan(
-                site, sheet.add(count), work, sheet.add(_trips(site.loops)), sheet.add(accumulators) if updated else None
-            )
-        )
+        independent = sheet.add(accumulators) if updated else None
+        trips = sheet.add(_trips(site.loops))
+        statements.append(StatementPlan(site, sheet.add(count), work, trips, independent, leaf.asynchronous))
         for kind, group in (("load", leaf.loads), ("store", leaf.stores)):
             for access in group:
                 if access.buffer.space != "register":
@@ -378,7 +378,8 @@ def _round_trips(kernel: Kernel, sheet: Sheet, accesses: list[AccessPlan]) -> tu
             if access.buffer.space not in ("global", "shared"):
                 continue
             stages = next((loop.stages for loop in reversed(site.serial()) if loop.stages != 1), sympy.Integer(1))
-            key = (rolled, access.buffer.space, stages if site.leaf.asynchronous else None, phase)
+            ahead = site.leaf.asynchronous or (access.buffer.space == "global" and stages != 1)
+            key = (rolled, access.buffer.space, stages if ahead else None, phase)
             batch = found.setdefault(key, _Batch(_trips(site.loops)))
             batch.bytes += _iterations(site) * access.bytes
             batch.behind_barrier |= (

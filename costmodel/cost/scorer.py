@@ -20,12 +20,13 @@ from costmodel.cost.evaluate import Charged, evaluate
 from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
 from costmodel.cost.given_registers import GivenRegisters, checked_registers, is_many, registers_of_rows
 from costmodel.cost.plan import Plan, make_plan
+from costmodel.cost.warmth import BACK_TO_BACK, Warm, checked_warm
 from costmodel.counts import TooManyCasesError
 from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
 from costmodel.ir import Description, Kernel
 
-__all__ = ["Scorer", "Scores", "plan_for", "rank"]
+__all__ = ["Scorer", "Scores", "as_frame", "plan_for", "rank"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -100,6 +101,7 @@ class Scorer:
         registers: Any = None,
         spilled: Any = 0.0,
         without: Iterable[str] = (),
+        warm: Warm | int = BACK_TO_BACK,
     ) -> None:
         """Take a kernel and a device.
 
@@ -110,6 +112,7 @@ class Scorer:
                 or one number for each row (NaN where it is not known); estimated if None.
             spilled: likewise, the words that each sweep over the accumulators stores and loads.
             without: charges to switch off, by their names in `costmodel.cost.CHARGES`.
+            warm: what earlier launches left in L2, see `cost.warmth`; {} for nothing.
 
         Raises:
             SizeError: a register count out of range, or a name that is no charge.
@@ -118,9 +121,15 @@ class Scorer:
         self.kernel = kernel
         self.without = checked_charges(without)
         self.device = find_device(device) if not isinstance(device, Device) else device
+        self.warm = checked_warm(warm, kernel)
         self.registers, self.spilled = registers, spilled
         if not is_many(registers) and not is_many(spilled):
             checked_registers(registers, spilled, kernel.name, self.device)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Columns that a table needs, those with a default among them."""
+        return _arguments(self.kernel)
 
     def score(self, table: pd.DataFrame | Mapping[str, Any]) -> Scores:
         """Price every row of a table.
@@ -133,7 +142,7 @@ class Scorer:
             SizeError: an argument has no column, or a value is not a whole number in range.
             DescriptionError: tracing fails.
         """
-        frame = _frame(table)
+        frame = as_frame(table)
         rows = len(frame)
         columns = {n: _column(frame, n, self.kernel) for n in _arguments(self.kernel)}
         result = _empty(frame)
@@ -166,7 +175,7 @@ class Scorer:
         kept = {n: c[good] if np.ndim(c) else c for n, c in taken.items()}
         try:
             told = None if given is None else given.of(which[good])
-            charged = evaluate(plan, self.device, kept, good.size, told, self.without)
+            charged = evaluate(plan, self.device, kept, good.size, told, self.without, self.warm)
         except TooManyCasesError:
             if which.size == 1:
                 raise
@@ -234,7 +243,8 @@ def rank(
     return best
 
 
-def _frame(table: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
+def as_frame(table: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
+    """The table, single values repeated."""
     if isinstance(table, pd.DataFrame):
         return table
     if not isinstance(table, Mapping):

@@ -132,9 +132,10 @@ def _loads(kernel: Kernel) -> Iterator[tuple[Site, Access]]:
 def _family(site: Site, access: Access) -> tuple[_Key, tuple[sympy.Expr, ...]]:
     """What all members have in common, and the whole numbers in which they differ."""
     loops = {loop.index: loop for loop in site.loops}
-    guards = [f"{to_text(a)} {op} {to_text(b)}" for g in site.guards for op, a, b in g.conditions] + [
-        str(g.fraction) for g in site.guards
-    ]
+    places = {loop.index: index(f"{loop.kind}{loop.axis}_{depth}") for depth, loop in enumerate(site.loops)}
+    conditions = [c for g in site.guards for c in g.conditions]
+    guards = [f"{to_text(a.xreplace(places))} {op} {to_text(b.xreplace(places))}" for op, a, b in conditions]
+    guards += [str(g.fraction) for g in site.guards]
     shape: list[str] = [access.buffer.name, to_text(access.width), str(access.cached), *guards]
     distances: list[sympy.Expr] = []
     for position in access.index:

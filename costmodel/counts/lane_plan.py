@@ -6,7 +6,7 @@ The offset is split once for each access and granule; traces are kept, so plans 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,8 @@ import sympy
 from costmodel.counts.affine import below_zero
 from costmodel.counts.cases import Expansion
 from costmodel.counts.nests import label
+from costmodel.counts.pitch import Pitch, row_pitch
+from costmodel.counts.shorthand import Completion, Shorthand
 from costmodel.ir import Access, Kernel, Loop, Site
 from costmodel.symbols import Condition, Program, compile_program, expanded, free_names
 
@@ -34,6 +36,10 @@ class LanePlan:
     names: tuple[str, ...]
     itemsize: int
     exact: bool
+    completed: Completion
+    """Adds the columns of names that stand for expressions of sizes."""
+    pitch: Pitch | None
+    """A size of which only the remainder matters where it is large."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,12 +110,14 @@ def _plan_of(key: _Key) -> LanePlan:
 
 
 def _build(key: _Key) -> LanePlan:
-    kernel, site, access = key.kernel, key.site, key.access
+    kernel, access = key.kernel, key.access
+    short = Shorthand(frozenset(loop.index for loop in key.site.loops))
+    site = replace(key.site, loops=tuple(replace(loop, extent=short(loop.extent)) for loop in key.site.loops))
     loops = {loop.index: loop for loop in site.loops if loop.kind != "thread"}
     threads = {loop.index: _LANE[loop.axis] for loop in site.loops if loop.kind == "thread"}
-    conditions = [c for g in site.guards if g.fraction is None for c in g.conditions]
+    conditions = [(op, short(a), short(b)) for g in site.guards if g.fraction is None for op, a, b in g.conditions]
     itemsize = access.buffer.dtype.itemsize if access else 1
-    terms = [t for n, t in enumerate(_terms(access.offset)) if n not in key.irrelevant] if access else []
+    terms = [short(t) for n, t in enumerate(_terms(access.offset)) if n not in key.irrelevant] if access else []
     affine, lane, pinned = _decompose(terms, loops, set(threads))
     if itemsize % key.granule_bytes == 0:
         affine = {}
@@ -122,7 +130,7 @@ def _build(key: _Key) -> LanePlan:
     outside = [loops[i].extent for i in loops if i not in pinned and i not in folded]
     lane = lane + sympy.Add(*(affine[i] * i for i in affine if i in pinned or i in long))
     rename = {i: sympy.Symbol(n, integer=True) for i, n in threads.items()}
-    shape = [*kernel.block_shape(), access.width if access else sympy.Integer(1)]
+    shape = [short(e) for e in (*kernel.block_shape(), access.width if access else sympy.Integer(1))]
     for i in folded:
         own = i not in long and i not in dependent
         shape += [affine.get(i, sympy.Integer(0)), loops[i].extent if own else sympy.Integer(1)]
@@ -139,10 +147,15 @@ def _build(key: _Key) -> LanePlan:
     )
     lane_forms = [(lane * itemsize).xreplace(rename), *(e.xreplace(rename) for e in (*slack, *unequal))]
     names = free_names(*shape, *lane_forms, *(loops[i].extent for i in (*pinned, *folded))) - {i.name for i in loops} - set(_LANE)
+    extents = [loops[i].extent for i in (*pinned, *folded)]
+    pitch = None
+    if access is not None and access.buffer.space == "global":  # bank conflicts of shared memory repeat later than its granule
+        others = [*shape[:4], *shape[5::2], *slack, *unequal, *extents]
+        pitch = row_pitch(lane, others, list(threads), itemsize, key.granule_bytes)
     share = sympy.Mul(*(g.fraction for g in site.guards if g.fraction is not None))
     return LanePlan(
         compile_program(shape), _outer(outside, share), expansion, compile_program(lane_forms), tuple(sorted(names)), itemsize,
-        all(g.fraction is None for g in site.guards),
+        all(g.fraction is None for g in site.guards), short.completion(), pitch,
     )  # fmt: skip
 
 

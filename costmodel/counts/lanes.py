@@ -85,7 +85,8 @@ def warp_requests(
         TooManyCasesError: loops would have to be enumerated beyond reason; the message says which.
     """
     plan = lane_plan(kernel, site, access, granule_bytes, columns)
-    unique, inverse, count = distinct_rows(columns, plan.names)
+    columns = plan.completed(columns)
+    unique, inverse, count = distinct_rows(plan.pitch.canonical(columns) if plan.pitch else columns, plan.names)
     dx, dy, dz, width, *folded = plan.shape(unique)
     cases = expand(plan.expansion, unique, count, (dx, dy, dz))
     cases = _phases(cases, folded, plan.itemsize, granule_bytes)

@@ -232,7 +232,8 @@ class Builder:
             name: of the index, for reading; made unique.
             start: first value of the yielded index.
             unroll: copies of the body in one machine iteration.
-            stages: software pipeline stages of asynchronous copies inside.
+            stages: software pipeline stages: of asynchronous copies, or of global loads into registers, 2 where those of the next
+                step are on their way while one is worked on.
         """
         symbol = self._index(name or "i")
         self._bodies.append([])

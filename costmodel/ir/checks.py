@@ -135,9 +135,13 @@ def _check_statement(statement: Statement, names: set[str], params: set[str], he
         if access.buffer.read_only:
             raise DescriptionError(f"{here}: it stores to {access.buffer.name!r}, which is declared read_only=True")
     spaces = [a.buffer.space for a in (*statement.loads, *statement.stores)]
-    if statement.asynchronous and (len(statement.loads), len(statement.stores), spaces) != (1, 1, ["global", "shared"]):
+    copies = (len(statement.loads), len(statement.stores), spaces) == (1, 1, ["global", "shared"])
+    read, written = ({a.buffer.space for a in accesses} for accesses in (statement.loads, statement.stores))
+    multiplies = read <= {"shared", "register"} and written <= {"register"}
+    if statement.asynchronous and not (copies or multiplies):
         raise DescriptionError(
-            f"{here}: asynchronous copies go from one global access to one shared access, got {' and '.join(spaces)}"
+            f"{here}: asynchronous copies go from one global access to one shared access, asynchronous matrix instructions from "
+            f"shared arrays or registers to registers; got {' and '.join(spaces)}"
         )
     if statement.atomic and not statement.stores:
         raise DescriptionError(f"{here}: atomic without a store; name the accessed element in stores=")

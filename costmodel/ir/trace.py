@@ -23,7 +23,7 @@ from costmodel.symbols import size
 
 __all__ = ["Description", "kernel"]
 
-_RESERVED = frozenset({"kernel", "device", "registers", "spilled", "k", "self"})
+_RESERVED = frozenset({"kernel", "device", "registers", "spilled", "warm", "k", "self"})
 
 
 class Description:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from costmodel.cost import CHARGES, DatasetMapping, Scorer, Scores, dataset_mapping, find_description
+from costmodel.cost import CHARGES, DatasetMapping, Scores, dataset_mapping, find_description, score_measured
 from costmodel.device import Device, find_device
 from costmodel.errors import DataError
 from costmodel.ir import Description
@@ -249,7 +249,7 @@ def _arguments(measured: Measured, mapping: DatasetMapping, rows: pd.DataFrame) 
             found[name] = _computed(measured, rows, name, source[1:])
         elif source in rows.columns:
             found[name] = rows[source].to_numpy()
-        elif name not in description.defaults:
+        elif name not in description.defaults and mapping.schedules is None:
             raise DataError(
                 f"{measured.file}: {measured.kernel}: no column {source!r} for argument {name!r} of {description.name}; "
                 f"columns: {', '.join(map(str, rows.columns))}"
@@ -279,7 +279,7 @@ def _priced(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any
 
 def _scored(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any], without: str = "") -> Scores:
     """Scores of configurations as a data set has them, with a charge switched off if one is named."""
-    return Scorer(mapping.description, device, without=(without,) if without else ()).score(arguments)
+    return score_measured(mapping, device, arguments, without=(without,) if without else ())
 
 
 def _failed_reasons(case: Case) -> npt.NDArray[Any]:
