@@ -190,9 +190,8 @@ def _from_memory(
     alone = _summed(t for t in used if t.plan.kind == "load" and t.plan.repeats is None)
     fetched_before: dict[int, tuple[Floats, Floats]] = {}
     stores = [t for t in used if t.plan.kind == "store"]
-    held = concurrent if ahead else np.minimum(concurrent, grid[0])
     of_wave = sum((steps[id(t)][0] for t in stores), _nothing())
-    stored = of_wave / held, of_wave  # what a block and a wave write while they keep what they read
+    stored = of_wave / concurrent, of_wave  # what a block and a wave write while they keep what they read
     for t in used:
         if device.l2.channels and t.plan.step is not None:
             strides, extents = [inner.whole[h] for h in t.plan.step.strides], [inner.whole[h] for h in t.plan.step.extents]
