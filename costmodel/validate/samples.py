@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,8 +107,9 @@ def outliers(
 
 def _terms(mapping: DatasetMapping, device: Device, configuration: dict[str, Any]) -> dict[str, float]:
     """Milliseconds of each term; empty where one configuration cannot be priced alone."""
+    launched = device if mapping.launch_s is None else replace(device, launch_overhead_s=mapping.launch_s)
     try:
-        cost = estimate(mapping.description, device, **configuration)
+        cost = estimate(mapping.description, launched, warm=mapping.warm, **configuration)
     except CostModelError:
         return {}
     return {term.name: term.share_s * 1e3 for term in cost.terms}
