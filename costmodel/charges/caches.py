@@ -99,35 +99,30 @@ def lost_by_use(distinct: Floats, touched: Floats, intervals: Floats | float, ca
     """
     every = np.maximum(touched, np.maximum(distinct, 1e-30))
     row = np.minimum(every / np.maximum(intervals * capacity, 1e-30) * _PER_X, float(_X_STEPS))
-    first, table = np.minimum(row.astype(np.int64), _X_STEPS - 1), _unmarked_tail(L1_WAYS)
-    low, high, part = table[first], table[first + 1], row - first
-    fills, again = distinct / every, np.maximum(every - distinct, 0.0) / every
+    above = np.minimum(row.astype(np.int64), _X_STEPS - 1)
+    down, first = row - above, above * (_F_STEPS + 1)
+    table, fills = _unmarked_tail(L1_WAYS), distinct / every
+    again = np.maximum(1.0 - fills, 0.0)
     p = np.zeros_like(every)
     for _ in range(_ROUNDS):
         column = np.minimum(fills + again * p, 1.0) * _F_STEPS
         left = np.minimum(column.astype(np.int64), _F_STEPS - 1)
-        right = column - left
-        lower, upper = (_between(side, left, right) for side in (low, high))
-        p = lower + (upper - lower) * part
+        at, right = first + left, column - left
+        upper = table[at] * (1.0 - right) + table[at + 1] * right
+        lower = table[at + _F_STEPS + 1] * (1.0 - right) + table[at + _F_STEPS + 2] * right
+        p = upper + (lower - upper) * down
     return np.where(capacity > 0.0, p, 1.0)
 
 
 L1_WAYS = 4
 """Lines of a set of L1, as far as replacement goes. Chosen with the rule above among random, least recently used and this one,
 with 4, 8 and 16 ways, on the L2 counters of the star stencil on a V100; judged on those of the box stencil (see `validation`)."""
-_X_STEPS, _PER_X, _F_STEPS, _ROUNDS = 160, 40, 64, 6
-
-
-def _between(rows: Floats, left: Ints, right: Floats) -> Floats:
-    """Linear interpolation along the last axis."""
-    at = np.take_along_axis(rows, left[..., None], -1)[..., 0]
-    value: Floats = at + (np.take_along_axis(rows, left[..., None] + 1, -1)[..., 0] - at) * right
-    return value
+_X_STEPS, _PER_X, _F_STEPS, _ROUNDS = 160, 40, 64, 4
 
 
 @lru_cache(maxsize=8)
 def _unmarked_tail(ways: int) -> Floats:
-    """[x, f] share of lines gone, for x in steps of 1 / _PER_X and f of 1 / _F_STEPS."""
+    """Share of lines gone, row by row: x in steps of 1 / _PER_X, and f in steps of 1 / _F_STEPS within each."""
     x, f = np.arange(_X_STEPS + 1)[:, None] / _PER_X, np.arange(_F_STEPS + 1) / _F_STEPS
     term = np.exp(-ways * x)
     gone, left = np.zeros((_X_STEPS + 1, _F_STEPS + 1)), 1.0 - term
@@ -139,7 +134,7 @@ def _unmarked_tail(ways: int) -> Floats:
         gone += term * (near if y <= 1.0 else 1.0 - (2.0 - y) ** (1.0 + f) / (1.0 + f))
     share: Floats = gone + np.maximum(left, 0.0)
     share[-1] = 1.0  # and beyond
-    return share
+    return share.ravel()
 
 
 def l1_share_bytes(blocks_per_sm: Ints, shared_bytes_taken: Ints, device: Device) -> Floats:

@@ -151,7 +151,7 @@ def _streamed(r: Region, base: Floats | float, device: Device) -> _Words:
     least = np.where(base + few > free, early, few)
     all_ = np.minimum(loaded, np.maximum(device.registers.max_per_thread - base, 0.0))
     least = np.where(lost, all_, least)
-    return least, np.where(lost, all_, np.where(again, kept, needed)), least
+    return least, np.where(lost, all_, np.where(again, kept, needed)), few
 
 
 def budget(least: Floats | float, device: Device) -> Floats:

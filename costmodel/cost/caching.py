@@ -173,8 +173,7 @@ def _from_memory(
     """Fill in what L2 fetches and writes back."""
     capacity, coarse = float(device.l2.effective_capacity_bytes), device.dram.sector_bytes
     coarser = max(coarse / device.l2.sector_bytes, 1.0)
-    ahead = any(trip.stages is not None for trip in plan.round_trips)  # who leads waits, who follows does not: they stay in step
-    wave = wave_shape(concurrent if ahead else np.minimum(concurrent, grid[0]), grid)
+    wave = wave_shape(concurrent, grid)
     waves = [g.astype(np.float64) / w for g, w in zip(grid, wave, strict=True)]
     inner = _evaluated(plan.waves, columns, wave)
     rows = _spans(plan, columns, used, (grid[0], wave[1], wave[2]), coarse)
@@ -191,9 +190,8 @@ def _from_memory(
     alone = _summed(t for t in used if t.plan.kind == "load" and t.plan.repeats is None)
     fetched_before: dict[int, tuple[Floats, Floats]] = {}
     stores = [t for t in used if t.plan.kind == "store"]
-    held = concurrent if ahead else np.minimum(concurrent, grid[0])
     of_wave = sum((steps[id(t)][0] for t in stores), _nothing())
-    stored = of_wave / held, of_wave  # what a block and a wave write while they keep what they read
+    stored = of_wave / np.maximum(concurrent, 1.0), of_wave  # what a block and a wave write while they keep what they read
     for t in used:
         if device.l2.channels and t.plan.step is not None:
             strides, extents = [inner.whole[h] for h in t.plan.step.strides], [inner.whole[h] for h in t.plan.step.extents]

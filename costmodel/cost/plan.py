@@ -267,7 +267,7 @@ def _access(
     for depth in range(len(serial) + 1):
         passes = sympy.Mul(*(_mean_extent(loop, site.loops) for loop in serial[:depth]))
         plan = touched((*threads, *serial[depth:]), sheet)
-        straight = 0 < len(serial) - depth and all(loop.unroll != 1 for loop in serial[depth:])
+        straight = depth < len(serial) and all(loop.unroll != 1 for loop in serial[depth:])
         scopes.append(ScopePlan(plan, sheet.add(passes), tuple(loop.index.name for loop in serial[:depth]), straight))
         passes_of_wave.append(touched((*blocks, *threads, *serial[depth:]), waves))
     at_once = tuple(loop for loop in truncated if loop.kind != "serial" or loop.unroll == loop.extent)

@@ -33,9 +33,9 @@ class RegionPlan:
     fragments: int
     """Handle: other register arrays that it uses."""
     gathered: int
-    """Handle: loaded from shared memory by one pass for arithmetic."""
+    """Handle: loaded by one pass for arithmetic, from shared memory or under a test."""
     fetched: int
-    """Handle: loaded from global memory by one pass for arithmetic."""
+    """Handle: loaded by one pass for arithmetic, from global memory and whatever happens."""
     addresses: int
     """Handle: of these loads, other than the first and its neighbours in a row."""
     staged: int
@@ -136,7 +136,7 @@ def _plan(
             times = _copies(site, access)
             if moves:
                 staged, copies = staged + times * access.bytes, copies + times
-            elif access.buffer.space == "shared":
+            elif access.buffer.space == "shared" or site.guards:  # loads under a test are not issued early
                 gathered += times * access.bytes
             else:
                 fetched, addresses = fetched + times * access.bytes, addresses + _rows(site, access) - 1
