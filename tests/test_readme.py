@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 import costmodel
-from costmodel.cli import main
+from costmodel.cli import app, main
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -83,8 +84,14 @@ def test_every_command_in_the_documents_exists(monkeypatch):
         for name in re.findall(r"`costmodel (\w+)", text) + re.findall(r"^\$? ?costmodel (\w+)", text, re.M):
             assert name in COMMANDS, f"{document.name}: costmodel {name}"
         for options in re.findall(r"costmodel \w+[^`\n]*", text):
-            for option in re.findall(r" (--[a-z]+)", options):
-                assert option in ("--help", "--json", "--device", "--set", "--space", "--top", "--kernel", "--query"), option
+            for option in re.findall(r" (--[a-z-]+)", options):
+                assert option in _options(), option
+
+
+def _options() -> set[str]:
+    """Every option of every command."""
+    commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    return {"--help"} | {option for command in commands for parameter in command.params for option in parameter.opts}
 
 
 def test_every_make_target_in_the_documents_exists():
