@@ -191,7 +191,7 @@ def _from_memory(
     fetched_before: dict[int, tuple[Floats, Floats]] = {}
     stores = [t for t in used if t.plan.kind == "store"]
     of_wave = sum((steps[id(t)][0] for t in stores), _nothing())
-    stored = of_wave / concurrent, of_wave  # what a block and a wave write while they keep what they read
+    stored = of_wave / np.maximum(concurrent, 1.0), of_wave  # what a block and a wave write while they keep what they read
     for t in used:
         if device.l2.channels and t.plan.step is not None:
             strides, extents = [inner.whole[h] for h in t.plan.step.strides], [inner.whole[h] for h in t.plan.step.extents]
