@@ -145,7 +145,7 @@ def prepare(measured: Measured, kernel: str | None = None, device: Device | None
     if rows.empty:
         raise NoRowsError(f"{where}: no measured row is left; check status and --query")
     out = len(measured.rows) - len(described)
-    notes = (f"{measured.kernel} on {measured.gpu}: {out} row{'s' * (out > 1)} left out: {outside}",) if out else ()
+    notes = (f"{measured.kernel} on {measured.gpu}: {out} of {len(measured.rows)} left out: {outside}",) if out else ()
     arguments = {**mapping.description.defaults, **_arguments(measured, mapping, rows)}
     return Case(measured, mapping, found, rows, failed, pd.DataFrame(arguments, index=range(len(rows))), notes)
 
