@@ -144,8 +144,7 @@ def access_plan(
         straight = depth < len(serial) and all(loop.unroll != 1 for loop in serial[depth:])
         scopes.append(ScopePlan(plan, sheet.add(passes), tuple(loop.index.name for loop in serial[:depth]), straight))
         passes_of_wave.append(touched((*blocks, *threads, *serial[depth:]), waves))
-    at_once = tuple(loop for loop in truncated if loop.kind != "serial" or loop.unroll == loop.extent)
-    together = footprint(kernel, site, access, at_once)
+    together = footprint(kernel, site, access, truncated)
     step = StepPlan(tuple(waves.add(e) for e in together.steps[::2]), tuple(waves.add(e) for e in together.steps[1::2]))
     return replace(
         bare,
