@@ -56,7 +56,7 @@ class AccessPlan:
     span: FootprintPlan | None
     """Of global accesses: what blocks touch, in the sheet `spans`."""
     step: StepPlan | None
-    """Of a wave in one machine iteration."""
+    """Of a wave whose blocks have drifted apart along their loops."""
     whole: FootprintPlan | None
     array: int
     """Handle: bytes of the whole array."""
