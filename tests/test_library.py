@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,9 @@ from costmodel.cost.warmth import reuse_distance
 from costmodel.counts import warp_requests
 from costmodel.device import find_device
 from costmodel.dtypes import f32
-from costmodel.errors import DescriptionError, SizeError
+from costmodel.errors import DataError, DescriptionError, SizeError
+from costmodel.validate import Report, load, validate
+from costmodel.validate.suite import Choice, Skipped, load_files, reports
 
 TILE = {"BM": 64, "BN": 64, "BK": 64, "WM": 32, "WN": 32, "STAGES": 4}
 
@@ -62,6 +66,57 @@ def test_a_data_set_is_priced_as_it_was_measured() -> None:
     assert scores.table["T"].tolist() == [128, 256]  # as grid and block of NeuSight's V100 rows say
     plain = Scorer(mapping.description, device).score({"B": 8192, "H": 700, "WIDTH": 1024, "T": 128})
     assert scores.seconds[0] == pytest.approx(plain.seconds[0] - device.launch_overhead_s + mapping.launch_s)
+
+
+# -- rows that a description does not hold for
+
+
+@pytest.fixture
+def two_gpus(tmp_path: Path) -> Path:
+    """Products of two libraries, one of which is described, and a kernel whose times are missing."""
+    product = {
+        "kernel": "matmul_fp16",
+        "M": 512,
+        "N": [1024, 2048, 4096],
+        "K": 1024,
+        "time_ms": [0.02, 0.03, 0.05],
+        "status": "ok",
+    }
+    rate = {"kernel": "vectorAdd", "gpu": "V100", "input_size": [1 << 20], "block_x": 128, "status": "ok"}
+    tables = [pd.DataFrame({**product, "gpu": gpu}) for gpu in ("MI210", "A100")]
+    pd.concat(tables).to_csv(tmp_path / "two.csv", index=False)
+    pd.concat([*tables, pd.DataFrame(rate)]).to_csv(tmp_path / "three.csv", index=False)
+    return tmp_path
+
+
+def test_a_gpu_that_is_not_described_is_named_and_the_others_are_judged(two_gpus: Path) -> None:
+    measured, _ = load_files([two_gpus / "three.csv"], Choice())
+    product, report, rate = reports(measured, Choice(), alone=True)
+    assert isinstance(product, Skipped)
+    assert (product.what, product.gpu, product.rows) == ("not described", "MI210", 3)
+    assert product.reason.startswith("gpu == 'A100' does not hold: rocBLAS's kernels")
+    assert isinstance(report, Report)
+    assert (report.gpu, report.metrics.n) == ("A100", 3)
+    assert isinstance(rate, Skipped)
+    assert (rate.what, rate.gpu) == ("no rows", "V100")
+    assert "1 ok, but without a positive time_ms" in rate.reason
+
+
+def test_where_nothing_else_is_left_it_is_an_error(two_gpus: Path) -> None:
+    choice = Choice(gpus=("MI*",))
+    measured, _ = load_files([two_gpus / "two.csv"], choice)
+    with pytest.raises(DataError, match=r"two.csv: matmul_fp16 on MI210: gpu == 'A100' does not hold: rocBLAS"):
+        list(reports(measured, choice, alone=True))
+
+
+def test_rows_of_one_gpu_that_are_left_out_are_counted(two_gpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mapping = dataset_mapping("matmul_fp16")
+    assert mapping is not None
+    partly = replace(mapping, where="N > 1024", otherwise="it is too small")
+    monkeypatch.setattr("costmodel.validate.run.dataset_mapping", lambda name: partly)
+    report = validate(load(two_gpus / "two.csv")[1])
+    assert report.metrics.n == 2
+    assert report.notes == ("matmul_fp16 on A100: 1 of 3 left out: N > 1024 does not hold: it is too small",)
 
 
 # -- warm buffers

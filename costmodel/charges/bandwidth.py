@@ -24,7 +24,7 @@ def mixed_efficiency(read_bytes: Floats, written_bytes: Floats) -> Floats:
     """Rate of a mix over the rate of reads alone, in (0, 1].
 
     Example:
-        >>> mixed_efficiency(np.array([4.0, 2.0]), np.array([0.0, 2.0])).tolist()
+        >>> mixed_efficiency(np.array([4.0, 2.0]), np.array([0.0, 2.0])).round(6).tolist()
         [1.0, 0.93]
     """
     total = np.maximum(read_bytes + written_bytes, 1.0)

@@ -18,7 +18,7 @@ convolution; `held out` was looked at once (then two terms for global loads were
 was compiled when all was finished. Registers, sm_75, sm_80, sm_86 and sm_90 together (tests/golden/registers.csv):
 
     set       kernels, compilations           rms   worst   within 8   median error
-    seen      9 of this package,       544    12.6     96       78 %              3
+    seen      9 of this package,       544    12.7     96       78 %              3
     held out  7 stencils, products …,  248     9.9   −118       92 %              2
     blind     5 others,                 68     9.7     40       87 %              1
 

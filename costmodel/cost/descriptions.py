@@ -44,6 +44,8 @@ class DatasetMapping:
     """Column to counter name, where it means the same on every GPU."""
     where: str = ""
     """Query that keeps the rows that the description holds for."""
+    otherwise: str = ""
+    """What is so of the other rows: why the description does not hold for them."""
     names: tuple[str, ...] = field(default=())
     counters_by_architecture: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Architecture to further columns that mean a counter of ours there only."""
@@ -169,6 +171,7 @@ def _datasets() -> dict[str, DatasetMapping]:
                 entry.get("columns", {}),
                 entry.get("counters", {}),
                 entry.get("where", ""),
+                entry.get("otherwise", ""),
                 counters_by_architecture=entry.get("counters_by_architecture", {}),
                 schedules=entry.get("schedules"),
                 warm=entry.get("warm", BACK_TO_BACK),

@@ -107,10 +107,16 @@ def level_table(levels: Sequence[Level]) -> Table:
     )
 
 
+def issued(accesses: Sequence[AccessCharge]) -> tuple[AccessCharge, ...]:
+    """Return the accesses that some warp comes to: the guards of the others rule them out at these sizes."""
+    return tuple(access for access in accesses if access.requests)
+
+
 def access_table(accesses: Sequence[AccessCharge], *, by_buffer: bool = False) -> Table:
-    """Return what each access takes for one request of a warp; `by_buffer` leaves the indices out."""
+    """Return what each access that is issued takes for one request of a warp; `by_buffer` leaves the indices out."""
+    idle = len(accesses) - len(issued(accesses))
     return Table(
-        "Accesses, per request of a warp",
+        f"Accesses, per request of a warp{f' ({idle} more are not reached at these sizes)' if idle else ''}",
         ("statement", "buffer" if by_buffer else "access", "kind", "requests", "sectors", "lines", "wavefronts", "eff."),
         tuple(
             (
@@ -121,7 +127,7 @@ def access_table(accesses: Sequence[AccessCharge], *, by_buffer: bool = False) -
                 *(_per_request(access, n) for n in (access.sectors, access.lines, access.wavefronts)),
                 units.percent(access.efficiency),
             )
-            for access in accesses
+            for access in issued(accesses)
         ),
         words=3,
     )

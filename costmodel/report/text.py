@@ -72,7 +72,7 @@ def _accesses(cost: Cost) -> tuple[RenderableType, ...]:
     listed = Group(
         Fitting(*(table(short, columns) for columns in _ACCESS_COLUMNS)),
         "",
-        pairs(tuple((access.statement, access.access) for access in cost.accesses)),
+        pairs(tuple((access.statement, access.access) for access in facts.issued(cost.accesses))),
     )
     return Text(shown.title, style="bold"), Fitting(table(shown), listed)
 

@@ -29,12 +29,20 @@ from costmodel.validate.metrics import Metrics, metrics
 from costmodel.validate.samples import Outlier, Points, outliers, points
 from costmodel.validate.vendor import matmul_heuristics
 
-__all__ = ["ABLATION_ROWS", "Case", "Report", "compare", "prepare", "validate"]
+__all__ = ["ABLATION_ROWS", "Case", "NoRowsError", "NotDescribedError", "Report", "compare", "prepare", "validate"]
 
 ABLATION_ROWS = {"most": 20_000, "slow": 1_000}
 """Of one kernel × GPU: beyond these a charge is switched off for a sample only; `slow` is for a kernel of which a second
 prices fewer than `SLOW_PER_S`."""
 SLOW_PER_S = 1_500.0
+
+
+class NoRowsError(DataError):
+    """None of the rows of a kernel × GPU can be judged: none ran and has a time, or none was asked for."""
+
+
+class NotDescribedError(NoRowsError):
+    """The description holds for none of the rows that ran."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +57,8 @@ class Case:
     failed: pd.DataFrame
     arguments: pd.DataFrame
     """Of the description, for each of `rows`."""
+    notes: tuple[str, ...] = ()
+    """What was left out."""
 
     @property
     def as_other(self) -> Others:
@@ -124,13 +134,20 @@ def prepare(measured: Measured, kernel: str | None = None, device: Device | None
     """
     mapping = _mapping(kernel or measured.kernel)
     found = device or find_device(measured.gpu)
-    rows, failed = (_chosen(measured, t, mapping.where, query) for t in (measured.rows, measured.failed))
+    where = f"{measured.file}: {measured.kernel} on {measured.gpu}"
+    if measured.rows.empty:
+        raise NoRowsError(f"{where}: no measured row is left: {_unmeasured(measured.failed)}")
+    described, failed = (_chosen(measured, t, mapping.where) for t in (measured.rows, measured.failed))
+    outside = f"{mapping.where} does not hold: {mapping.otherwise}" if mapping.otherwise else f"{mapping.where} does not hold"
+    if described.empty:
+        raise NotDescribedError(f"{where}: {outside}")
+    rows, failed = (_chosen(measured, t, query or "") for t in (described, failed))
     if rows.empty:
-        raise DataError(
-            f"{measured.file}: {measured.kernel} on {measured.gpu}: no measured row is left; check status and --query"
-        )
+        raise NoRowsError(f"{where}: no measured row is left; check status and --query")
+    out = len(measured.rows) - len(described)
+    notes = (f"{measured.kernel} on {measured.gpu}: {out} of {len(measured.rows)} left out: {outside}",) if out else ()
     arguments = {**mapping.description.defaults, **_arguments(measured, mapping, rows)}
-    return Case(measured, mapping, found, rows, failed, pd.DataFrame(arguments, index=range(len(rows))))
+    return Case(measured, mapping, found, rows, failed, pd.DataFrame(arguments, index=range(len(rows))), notes)
 
 
 def compare(case: Case, others: Sequence[Others] = (), *, thorough: bool = False) -> Report:
@@ -176,7 +193,7 @@ def compare(case: Case, others: Sequence[Others] = (), *, thorough: bool = False
         ablation_base=base,
         outliers=outliers(mapping, found, *shown) if thorough else (),
         points=points(*shown) if thorough else None,
-        notes=measured.notes,
+        notes=(*measured.notes, *case.notes),
     )
 
 
@@ -223,18 +240,27 @@ def _mapping(kernel: str) -> DatasetMapping:
     return known if known is not None else DatasetMapping(find_description(kernel), {}, {})
 
 
-def _chosen(measured: Measured, table: pd.DataFrame, where: str, query: str | None) -> pd.DataFrame:
-    for condition in (where, query):
-        if condition:
-            try:
-                kept = table.eval(condition)
-                if not (isinstance(kept, pd.Series) and kept.dtype == bool):
-                    raise ValueError("expected a condition that is true or false for each row")
-                table = table[kept]
-            except Exception as error:  # pandas raises whatever its parser met
-                columns = ", ".join(map(str, table.columns[:20]))
-                raise DataError(f"{measured.file}: query {condition!r}: {error}; columns: {columns}") from None
-    return table
+def _unmeasured(failed: pd.DataFrame) -> str:
+    """Why no row counts as measured; `failed` are all there are."""
+    status = failed.get("status", pd.Series("ok", failed.index)).astype("string").fillna("no status")
+    said = ", ".join(f"{n} {name}" for name, n in status.value_counts().items())
+    if status.str.strip().str.casefold().eq("ok").any():
+        return f"{said}, but without a positive time_ms; give the time of one launch (of a rate: the work of a launch over it)"
+    return said
+
+
+def _chosen(measured: Measured, table: pd.DataFrame, condition: str) -> pd.DataFrame:
+    """The rows that meet a condition; all if it is empty."""
+    if not condition:
+        return table
+    try:
+        kept = table.eval(condition)
+        if not (isinstance(kept, pd.Series) and kept.dtype == bool):
+            raise ValueError("expected a condition that is true or false for each row")
+        return table[kept]
+    except Exception as error:  # pandas raises whatever its parser met
+        columns = ", ".join(map(str, table.columns[:20]))
+        raise DataError(f"{measured.file}: query {condition!r}: {error}; columns: {columns}") from None
 
 
 def _arguments(measured: Measured, mapping: DatasetMapping, rows: pd.DataFrame) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A whole folder of measurements: which files are timings, which of them have a description, and a report for each.
 
 Nothing is lost silently: what cannot be compared is `Skipped`, with its reason. Where one file was named alone, its
-error is raised instead.
+error is raised instead; a GPU of it without rows to judge (`NoRowsError`) only where no other is left.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from costmodel.device import Device
 from costmodel.errors import CostModelError, DataError, DescriptionError, ProfileError
 from costmodel.validate.baselines import Others
 from costmodel.validate.data import READABLE, Measured, NotTimingsError, load
-from costmodel.validate.run import Case, Report, compare, prepare
+from costmodel.validate.run import Case, NoRowsError, NotDescribedError, Report, compare, prepare
 
 __all__ = ["Choice", "Skipped", "data_files", "load_files", "reports"]
 
@@ -55,7 +55,7 @@ class Skipped:
     gpu: str
     rows: int
     what: str
-    """`not timings`, `no description`, `no profile`, `no rows`, `unreadable` or `cannot be compared`."""
+    """`not timings`, `no description`, `not described`, `no profile`, `no rows`, `unreadable` or `cannot be compared`."""
     reason: str
 
 
@@ -121,6 +121,8 @@ def reports(
         CostModelError: what is wrong with a single file.
     """
     prepared = [_prepared(m, choice, alone) for m in measured]
+    if alone and prepared and all(isinstance(p, Skipped) for p in prepared):
+        prepare(measured[0], choice.kernel, choice.device, choice.query)  # says what is wrong
     cases = [p for p in prepared if isinstance(p, Case)]
     tasks = ((p, _others(p, cases), alone, thorough) if isinstance(p, Case) else p for p in prepared)
     if jobs <= 1 or len(cases) <= 1:
@@ -136,9 +138,9 @@ def _prepared(measured: Measured, choice: Choice, alone: bool) -> Case | Skipped
     try:
         return prepare(measured, choice.kernel, choice.device, choice.query)
     except CostModelError as error:
-        if alone:
+        if alone and not isinstance(error, NoRowsError):
             raise _placed(measured, error) from None
-        return _skipped(measured, error, "no rows" if measured.rows.empty else _WHAT.get(type(error), _OTHER))
+        return _skipped(measured, error, _WHAT.get(type(error), _OTHER))
 
 
 def _compared(case: Case, others: Sequence[Others], alone: bool, thorough: bool) -> Report | Skipped:
@@ -163,11 +165,14 @@ def _others(case: Case, cases: Sequence[Case]) -> list[Others]:
 
 def _skipped(measured: Measured, error: CostModelError, what: str) -> Skipped:
     rows = len(measured.rows) + len(measured.failed)
-    return Skipped(measured.file, measured.kernel, measured.gpu, rows, what, _without(measured.file, error))
+    reason = _without(measured.file, error).removeprefix(f"{measured.kernel} on {measured.gpu}: ")
+    return Skipped(measured.file, measured.kernel, measured.gpu, rows, what, reason)
 
 
 _OTHER = "cannot be compared"
-_WHAT: dict[type, str] = {DescriptionError: "no description", ProfileError: "no profile"}
+_WHAT: dict[type, str] = {
+    DescriptionError: "no description", ProfileError: "no profile", NoRowsError: "no rows", NotDescribedError: "not described",
+}  # fmt: skip
 
 
 def _nothing_left(measured: Measured, query: str) -> bool:
