@@ -88,7 +88,7 @@ def warp_requests(
     return requests
 
 
-WARPS_AT_ONCE = 1 << 12
+WARPS_AT_ONCE = 1 << 11
 """Warps of a part: their addresses stay in a processor's cache."""
 
 
