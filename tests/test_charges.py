@@ -190,7 +190,9 @@ itemsizes = st.sampled_from([1, 2, 4, 8, 16, 32])
 def in_both_forms(pairs: list[tuple[int, int]], itemsize: int) -> float:
     strides, extents = [c for c, _ in pairs], [n for _, n in pairs]
     number = float(np.ravel(sector_inflation(strides, extents, itemsize, SECTOR))[0])
-    arrays = sector_inflation([np.array([c, c]) for c in strides], [np.array([n, n]) for n in extents], itemsize, SECTOR)
+    arrays = np.asarray(
+        sector_inflation([np.array([c, c]) for c in strides], [np.array([n, n]) for n in extents], itemsize, SECTOR)
+    )
     assert arrays.tolist() == [number, number], f"{pairs}: one configuration {number}, a table {arrays}"
     return number
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from costmodel.charges.coalescing import ascending
 from costmodel.counts import Requests
 
 __all__ = ["bank_wavefronts", "wavefronts_per_request"]
@@ -107,10 +108,18 @@ def _pass_wavefronts(
     if not mask.all():
         filler = np.max(words, axis=1, keepdims=True, initial=np.iinfo(np.int64).min, where=mask)
         words = np.where(mask, words, filler)
-    words = np.sort(words, axis=1)
+    words = ascending(words)
+    busiest = np.ones(words.shape[0], np.int64)
+    apart = np.flatnonzero(words[:, -1] - words[:, 0] >= banks)  # neighbouring words lie in different banks
+    busiest[apart] = _busiest(words[apart], banks)
+    return busiest
+
+
+def _busiest(words: npt.NDArray[np.int64], banks: int) -> npt.NDArray[np.int64]:
+    """Distinct words in the busiest bank, rows of words ascending."""
     fresh = np.ones(words.shape, bool)
     fresh[:, 1:] = words[:, 1:] != words[:, :-1]
     row = np.repeat(np.arange(words.shape[0]), words.shape[1]).reshape(words.shape)
     load = np.bincount((row * banks + words % banks)[fresh], minlength=words.shape[0] * banks)
-    busiest: npt.NDArray[np.int64] = load.reshape(-1, banks).max(axis=1)
+    busiest: npt.NDArray[np.int64] = load.reshape(-1, banks).max(axis=1, initial=0)
     return busiest

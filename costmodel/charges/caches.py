@@ -103,6 +103,9 @@ def lost_by_use(distinct: Floats, touched: Floats, intervals: Floats | float, ca
     down, first = row - above, above * (_F_STEPS + 1)
     table, fills = _unmarked_tail(L1_WAYS), distinct / every
     again = np.maximum(1.0 - fills, 0.0)
+    if every.size == 1 and capacity.size == 1:
+        gone = _settled(table, int(first.item()), down.item(), fills.item(), again.item())
+        return np.where(capacity > 0.0, np.full(every.shape, gone), 1.0)
     p = np.zeros_like(every)
     for _ in range(_ROUNDS):
         column = np.minimum(fills + again * p, 1.0) * _F_STEPS
@@ -112,6 +115,18 @@ def lost_by_use(distinct: Floats, touched: Floats, intervals: Floats | float, ca
         lower = table[at + _F_STEPS + 1] * (1.0 - right) + table[at + _F_STEPS + 2] * right
         p = upper + (lower - upper) * down
     return np.where(capacity > 0.0, p, 1.0)
+
+
+def _settled(table: Floats, first: int, down: float, fills: float, again: float) -> float:
+    """The same of one configuration: most estimates are of one."""
+    p = 0.0
+    for _ in range(_ROUNDS):
+        column = min(fills + again * p, 1.0) * _F_STEPS
+        left = min(int(column), _F_STEPS - 1)
+        at, right = first + left, column - left
+        upper, lower = (table.item(n) * (1.0 - right) + table.item(n + 1) * right for n in (at, at + _F_STEPS + 1))
+        p = upper + (lower - upper) * down
+    return p
 
 
 L1_WAYS = 4
@@ -181,7 +196,7 @@ def sector_inflation(
     sector_bytes: int,
     start: Any = 0,
     shifts: Sequence[Any] | None = None,
-) -> Floats:
+) -> Floats | float:
     """Bytes in whole sectors over bytes of elements, for elements laid out with these strides.
 
     Loops join into a run as long as the next stride leaves no whole sector out; a run fills its sectors
@@ -197,8 +212,8 @@ def sector_inflation(
         shifts: elements by which other loops move the start; None where every run starts with a sector.
     """
     if all(isinstance(x, int) for x in (*strides, *extents, start, *(shifts or ()))):
-        pairs = sorted(zip(map(abs, strides), extents, strict=True))
-        return np.asarray(_inflation_of_ints(pairs, itemsize, sector_bytes, start, shifts))
+        pairs = tuple(sorted(zip(map(abs, strides), extents, strict=True)))
+        return _inflation_of_ints(pairs, itemsize, sector_bytes, start, None if shifts is None else tuple(shifts))
     c = np.abs(np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in strides)))).astype(np.int64)
     n = np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in extents))).astype(np.int64)
     c, n = np.broadcast_arrays(c, n)
@@ -222,8 +237,9 @@ def sector_inflation(
     return np.maximum(inflated, 1.0)
 
 
+@lru_cache(maxsize=1 << 14)
 def _inflation_of_ints(
-    pairs: list[tuple[int, int]], itemsize: int, sector_bytes: int, start: int, shifts: Sequence[int] | None
+    pairs: tuple[tuple[int, int], ...], itemsize: int, sector_bytes: int, start: int, shifts: tuple[int, ...] | None
 ) -> float:
     """`sector_inflation` of one configuration: most estimates are of one."""
     span, unit, joined = itemsize, sector_bytes, []

@@ -83,18 +83,19 @@ class Values:
 
     def bytes(self, p: FootprintPlan, itemsize: int, granule: int) -> Floats:
         """Bytes of a footprint in whole sectors or lines of `granule` bytes, the mean over where rows start."""
-        total = sum((self._part(part, itemsize, granule) for part in p.parts), np.zeros(1))
-        return np.maximum(total, granule)
+        total = sum(self._part(part, itemsize, granule) for part in p.parts)
+        bytes_: Floats = np.maximum(total, np.full(1, float(granule)))
+        return bytes_
 
     def run_bytes(self, p: FootprintPlan, itemsize: int, granule: int) -> Floats:
         """Consecutive bytes of a footprint's first term, in whole sectors."""
         v, first = self.whole, p.parts[0]
         return run_bytes([v[h] for h in first.strides], [v[h] for h in first.extents], itemsize, granule)
 
-    def _part(self, p: PartPlan, itemsize: int, granule: int) -> Floats:
+    def _part(self, p: PartPlan, itemsize: int, granule: int) -> Floats | float:
         v = self.whole
         start = 0 if p.start is None else v[p.start]
         shifts = None if p.start is None else [v[h] for h in p.shifts]
         wider = sector_inflation([v[h] for h in p.strides], [v[h] for h in p.extents], itemsize, granule, start, shifts)
-        bytes_: Floats = p.times * self.floats[p.elements] * itemsize * wider
+        bytes_: Floats | float = p.times * self.floats[p.elements] * itemsize * wider
         return bytes_

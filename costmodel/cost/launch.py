@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from costmodel.charges.occupancy import Residency
 from costmodel.cost.plan import Plan
-from costmodel.counts import warp_requests
+from costmodel.counts import request_parts
 from costmodel.device import Device
 
 __all__ = ["Launch", "warp_executions", "whole_rows"]
@@ -53,11 +53,10 @@ def whole_rows(value: Any, rows: int) -> Ints:
 
 def warp_executions(launch: Launch) -> list[Floats]:
     """Warp instructions of each statement: warps with at least one lane that passes its guards."""
-    threads = launch.threads.astype(np.float64) * launch.blocks
+    threads, lanes = launch.threads.astype(np.float64) * launch.blocks, launch.device.limits.warp_size
     return [
         np.broadcast_to(
-            warp_requests(launch.plan.kernel, s.site, None, launch.columns, launch.device.limits.warp_size).totals(),
-            launch.warps.shape,
+            sum(r.totals() for r in request_parts(launch.plan.kernel, s.site, None, launch.columns, lanes)), launch.warps.shape
         )
         if s.site.guards
         else launch.floats[s.executions] / threads * launch.warps

@@ -14,7 +14,7 @@ from costmodel.charges.coalescing import coalesce, distinct_granules
 from costmodel.charges.pipes import copy_cycles, l1_cycles, shared_cycles
 from costmodel.cost.access_plan import AccessPlan
 from costmodel.cost.plan import Plan
-from costmodel.counts import warp_requests
+from costmodel.counts import Requests, request_parts
 from costmodel.counts.lane_plan import LanePlan, lane_plan
 from costmodel.device import Device
 from costmodel.ir import Statement
@@ -128,9 +128,15 @@ def _granule(a: AccessPlan, device: Device) -> int:
 
 def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], *, once: bool = False) -> _Totals:
     """The figures of `_requests` for a whole table; `once` leaves out loops that change nothing."""
+    parts = request_parts(plan.kernel, a.site, a.access, columns, device.limits.warp_size, _granule(a, device))
+    figures = [_charged(a, replace(r, outer=1.0) if once else r, device) for r in parts]
+    requests, cycles, sectors, lines, wavefronts = (sum(each[1:], each[0]) for each in zip(*figures, strict=True))
+    return requests, cycles, sectors, lines, wavefronts
+
+
+def _charged(a: AccessPlan, r: Requests, device: Device) -> _Totals:
+    """The same of some requests."""
     space = a.access.buffer.space
-    r = warp_requests(plan.kernel, a.site, a.access, columns, device.limits.warp_size, _granule(a, device))
-    r = replace(r, outer=1.0) if once else r
     if space == "global":
         moved = coalesce(r, device.l2.sector_bytes, device.l1.line_bytes)
         cycles = copy_cycles(r, device) if is_asynchronous(a) else l1_cycles(r, device, in_l1(a, device))

@@ -53,7 +53,7 @@ class Cases:
     """For each guard: cases in which it holds for every lane."""
     exact: bool
 
-    def taken(self, which: Ints) -> Cases:
+    def taken(self, which: Ints | slice) -> Cases:
         """The cases at these positions, repeats allowed."""
         return replace(
             self, row=self.row[which], weight=self.weight[which], phase=self.phase[which],

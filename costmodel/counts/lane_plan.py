@@ -154,9 +154,16 @@ def _build(key: _Key) -> LanePlan:
         pitch = row_pitch(lane, others, list(threads), itemsize, key.granule_bytes)
     share = sympy.Mul(*(g.fraction for g in site.guards if g.fraction is not None))
     return LanePlan(
-        compile_program(shape), _outer(outside, share), expansion, compile_program(lane_forms), tuple(sorted(names)), itemsize,
-        all(g.fraction is None for g in site.guards), short.completion(), pitch,
-    )  # fmt: skip
+        shape=compile_program(shape),
+        outer=_outer(outside, share),
+        expansion=expansion,
+        lane=compile_program(lane_forms, frozenset(_LANE)),
+        names=tuple(sorted(names)),
+        itemsize=itemsize,
+        exact=all(g.fraction is None for g in site.guards),
+        completed=short.completion(),
+        pitch=pitch,
+    )
 
 
 _LANE = ("thread_x", "thread_y", "thread_z")

@@ -12,7 +12,7 @@ Linear thread id: `x + y·Dx + z·Dx·Dy`; a warp is `warp_size` consecutive ids
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from costmodel.counts.cases import MOST_CASES, Cases, TooManyCasesError, expand
-from costmodel.counts.lane_plan import lane_plan
+from costmodel.counts.lane_plan import LanePlan, lane_plan
 from costmodel.counts.nests import label
 from costmodel.ir import Access, Kernel, Site
 
-__all__ = ["WIDEST_BYTES", "Columns", "Requests", "fold_residues", "warp_requests"]
+__all__ = ["WIDEST_BYTES", "Columns", "Requests", "fold_residues", "request_parts", "warp_requests"]
 
 WIDEST_BYTES = 16
 """Widest load or store instruction of one lane. Source: CUDA C++ programming guide, device memory accesses."""
@@ -84,6 +84,24 @@ def warp_requests(
     Raises:
         TooManyCasesError: loops would have to be enumerated beyond reason; the message says which.
     """
+    (requests,) = request_parts(kernel, site, access, columns, warp_size, granule_bytes, at_once=2 * MOST_CASES)
+    return requests
+
+
+WARPS_AT_ONCE = 1 << 11
+"""Warps of a part: their addresses stay in a processor's cache."""
+
+
+def request_parts(
+    kernel: Kernel,
+    site: Site,
+    access: Access | None,
+    columns: Columns,
+    warp_size: int = 32,
+    granule_bytes: int = 128,
+    at_once: int = WARPS_AT_ONCE,
+) -> Iterator[Requests]:
+    """The same, in parts of about `at_once` warps, of at least one case each; their totals add up."""
     plan = lane_plan(kernel, site, access, granule_bytes, columns)
     columns = plan.completed(columns)
     unique, inverse, count = distinct_rows(plan.pitch.canonical(columns) if plan.pitch else columns, plan.names)
@@ -96,7 +114,29 @@ def warp_requests(
             f"{label(kernel, site)}: {int(warps.sum()):,} warps would have to be enumerated, for their requests differ; "
             "make the index affine, or state a guard's share with k.when(…, fraction=…)"
         )
-    tx, ty, tz, inside, of_case = _lanes(cases, dx, dy, dz, warp_size)
+    blocks, outer = _Blocks.of(dx, dy, dz, warp_size), plan.outer(columns)[0]
+    for part in _parts(cases, warps, at_once):
+        enumerated = _enumerated(plan, part, unique, width, blocks)
+        yield Requests(*enumerated, inverse, outer, count, plan.exact and cases.exact)
+
+
+def _parts(cases: Cases, warps: Ints, at_once: int) -> Iterator[Cases]:
+    """Runs of cases that have about so many warps together."""
+    total = np.cumsum(warps) if cases.row.size > 1 else warps
+    if not total.size or total[-1] <= at_once:
+        yield cases
+        return
+    ends = np.unique([*np.searchsorted(total, np.arange(at_once, total[-1], at_once)), total.size])
+    for start, stop in zip([0, *ends[:-1]], ends, strict=True):
+        if start < stop:
+            yield cases.taken(slice(start, stop))
+
+
+def _enumerated(
+    plan: LanePlan, cases: Cases, unique: Mapping[str, Any], width: Any, blocks: _Blocks
+) -> tuple[Ints, npt.NDArray[np.bool_], Ints, Floats, Ints]:
+    """Addresses, active lanes, bytes of a lane, weights and rows of the requests of these cases."""
+    tx, ty, tz, inside, of_case = blocks.lanes(cases.row)
     env: dict[str, Any] = {
         n: _at(unique[n], cases.row[of_case])[:, None] if np.ndim(unique[n]) else unique[n] for n in plan.names
     }
@@ -111,8 +151,7 @@ def warp_requests(
     if not kept.all():
         address, active, weight, row = address[kept], active[kept], weight[kept], row[kept]
     lane_bytes = np.broadcast_to(np.asarray(_at(width, row)) * plan.itemsize, row.shape)
-    address, active, lane_bytes, weight, row = _split(address, active, lane_bytes, weight, row)
-    return Requests(address, active, lane_bytes, weight, row, inverse, plan.outer(columns)[0], count, plan.exact and cases.exact)
+    return _split(address, active, lane_bytes, weight, row)
 
 
 def distinct_rows(columns: Columns, names: tuple[str, ...]) -> tuple[dict[str, Any], Ints | None, int]:
@@ -139,22 +178,41 @@ def _at(value: Any, row: Ints) -> Any:
     return value[row] if np.ndim(value) else value
 
 
-def _lanes(cases: Cases, dx: Any, dy: Any, dz: Any, warp_size: int) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_], Ints]:
-    """Thread coordinates [n, lanes] of every warp of every case, the mask of real threads, and the case of each."""
-    shapes, of_row = _block_shapes(dx, dy, dz)
-    threads = shapes.prod(axis=1)
-    warps = -(-threads // warp_size)
-    most = int(warps.max(initial=1))
-    tid = np.arange(most * warp_size)
-    rest = tid // shapes[:, :1]
-    coordinates = (tid % shapes[:, :1], rest % shapes[:, 1:2], rest // shapes[:, 1:2])
-    tx, ty, tz, inside = (a.reshape(-1, warp_size) for a in (*coordinates, tid < threads[:, None]))
-    shape = of_row[cases.row] if of_row.size > 1 else np.zeros(cases.row.size, np.int64)
-    count = warps[shape]
-    of_case = np.repeat(np.arange(shape.size), count)
-    warp = np.arange(of_case.size) - (np.cumsum(count) - count)[of_case]
-    source = shape[of_case] * most + warp
-    return tx[source], ty[source], tz[source], inside[source], of_case
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """Thread coordinates of every warp of each distinct block shape."""
+
+    x: Ints
+    """[s · most, lanes]"""
+    y: Ints
+    z: Ints
+    inside: npt.NDArray[np.bool_]
+    """Real threads."""
+    warps: Ints
+    """[s]"""
+    of_row: Ints
+    """Shape of each distinct configuration."""
+
+    @classmethod
+    def of(cls, dx: Any, dy: Any, dz: Any, warp_size: int) -> _Blocks:
+        """Those of all configurations."""
+        shapes, of_row = _block_shapes(dx, dy, dz)
+        threads = shapes.prod(axis=1)
+        warps = -(-threads // warp_size)
+        tid = np.arange(int(warps.max(initial=1)) * warp_size)
+        rest = tid // shapes[:, :1]
+        coordinates = (tid % shapes[:, :1], rest % shapes[:, 1:2], rest // shapes[:, 1:2])
+        x, y, z = (a.reshape(-1, warp_size) for a in coordinates)
+        return cls(x, y, z, (tid < threads[:, None]).reshape(-1, warp_size), warps, of_row)
+
+    def lanes(self, rows: Ints) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_], Ints]:
+        """Thread coordinates [n, lanes] of every warp of every case, the mask of real threads, and the case of each."""
+        shape = self.of_row[rows] if self.of_row.size > 1 else np.zeros(rows.size, np.int64)
+        count, most = self.warps[shape], len(self.x) // self.warps.size
+        of_case = np.repeat(np.arange(shape.size), count)
+        warp = np.arange(of_case.size) - (np.cumsum(count) - count)[of_case]
+        source = shape[of_case] * most + warp
+        return self.x[source], self.y[source], self.z[source], self.inside[source], of_case
 
 
 def _block_shapes(dx: Any, dy: Any, dz: Any) -> tuple[Ints, Ints]:
@@ -167,7 +225,9 @@ def _block_shapes(dx: Any, dy: Any, dz: Any) -> tuple[Ints, Ints]:
     return shapes[first], inverse
 
 
-def _split(address: Ints, active: npt.NDArray[np.bool_], lane_bytes: Ints, weight: Floats, row: Ints) -> tuple[Any, ...]:
+def _split(
+    address: Ints, active: npt.NDArray[np.bool_], lane_bytes: Ints, weight: Floats, row: Ints
+) -> tuple[Any, Any, Any, Any, Any]:
     """One row for each instruction: wide accesses become several of at most 16 bytes."""
     if not lane_bytes.size or lane_bytes.max() <= WIDEST_BYTES:
         return address, active, lane_bytes, weight, row
@@ -193,10 +253,8 @@ def _phases(cases: Cases, folded: list[Any], itemsize: int, granule_bytes: int) 
         if modulus == 1 or not np.any(step):
             weight = weight * extent
             continue
-        if spread is None:
-            spread = np.zeros((cases.row.size, modulus))
-            spread[:, 0] = 1.0
-        spread = fold_residues(spread, np.broadcast_to(step, cases.row.shape), np.broadcast_to(extent, cases.row.shape), modulus)
+        step, extent = np.broadcast_to(step, cases.row.shape), np.broadcast_to(extent, cases.row.shape)
+        spread = _first_residues(step, extent, modulus) if spread is None else fold_residues(spread, step, extent, modulus)
     if spread is None:
         return cases.weighted(weight)
     where, residue = np.nonzero(spread)
@@ -206,12 +264,26 @@ def _phases(cases: Cases, folded: list[Any], itemsize: int, granule_bytes: int) 
 
 def fold_residues(spread: Floats, step: Ints, extent: Ints, modulus: int) -> Floats:
     """Distribution of `old + step·i`, `0 ≤ i < extent`, modulo `modulus`."""
-    if not step.size:
-        return spread
-    period = modulus // np.gcd(step, modulus)
     folded = np.zeros_like(spread)
-    columns = np.arange(modulus)
-    for i in range(int(min(period.max(), extent.max()))):
-        times = np.where(i < period, np.maximum((extent - i + period - 1) // period, 0), 0).astype(np.float64)
-        folded += times[:, None] * np.take_along_axis(spread, (columns - (step * i)[:, None]) % modulus, axis=1)
+    for start in range(0, step.size, WARPS_AT_ONCE):
+        part = slice(start, start + WARPS_AT_ONCE)
+        for at, times in _residues(step[part], extent[part], modulus):
+            before = (np.arange(modulus) - at[:, None]) % modulus
+            folded[part] += times[:, None] * np.take_along_axis(spread[part], before, axis=1)
     return folded
+
+
+def _first_residues(step: Ints, extent: Ints, modulus: int) -> Floats:
+    """Distribution of `step·i`, `0 ≤ i < extent`, modulo `modulus`."""
+    folded, each = np.zeros((step.size, modulus)), np.arange(step.size)
+    for at, times in _residues(step, extent, modulus):
+        folded[each, at] += times
+    return folded
+
+
+def _residues(step: Ints, extent: Ints, modulus: int) -> Iterator[tuple[Ints, Floats]]:
+    """Residues of `step·i`, and how often each occurs."""
+    period = modulus // np.gcd(step, modulus)
+    for i in range(int(min(period.max(initial=0), extent.max(initial=0)))):
+        times = np.where(i < period, np.maximum((extent - i + period - 1) // period, 0), 0)
+        yield step * i % modulus, times.astype(np.float64)

@@ -34,7 +34,8 @@ _RUNTIME: dict[str, Any] = {
 class _Emitter:
     """Turns expressions into three-address code, each distinct subexpression once."""
 
-    def __init__(self) -> None:
+    def __init__(self, wide: frozenset[str]) -> None:
+        self.wide = wide
         self.lines: list[str] = []
         self.names: dict[sympy.Basic, str] = {}
         self.inputs: dict[str, str] = {}
@@ -71,9 +72,12 @@ class _Emitter:
                 return self.define(e, f"{function}({', '.join(self.emit(a) for a in e.args)})")
         raise UnsupportedError(f"cannot compile {e!r}: expected integer arithmetic with + - * // % min max")
 
+    def _is_wide(self, e: sympy.Basic) -> bool:
+        return bool(self.wide) and any(s.name in self.wide for s in e.free_symbols)
+
     def _product(self, e: sympy.Basic) -> str:
         above, below = [], []
-        for f in sympy.Mul.make_args(e):
+        for f in sorted(sympy.Mul.make_args(e), key=self._is_wide):
             if f.is_Rational and not f.is_Integer:
                 above += [sympy.Integer(f.p)] if f.p != 1 else []
                 below.append(sympy.Integer(f.q))
@@ -86,7 +90,7 @@ class _Emitter:
 
     def _sum(self, e: sympy.Basic) -> str:
         """A sum, over the common denominator: the sum is whole, its terms need not be."""
-        terms = sympy.Add.make_args(e)
+        terms = sorted(sympy.Add.make_args(e), key=self._is_wide)
         common = sympy.Integer(math.lcm(*(int(t.as_coeff_Mul()[0].q) for t in terms)))
         powers: dict[sympy.Basic, int] = {}
         for term in terms:
@@ -99,11 +103,12 @@ class _Emitter:
         return f"({' + '.join(self.emit(t * common) for t in terms)}) // {self.emit(common)}"
 
 
-def compile_program(expressions: Iterable[sympy.Expr]) -> Program:
+def compile_program(expressions: Iterable[sympy.Expr], wide: frozenset[str] = frozenset()) -> Program:
     """Compile integer expressions into one function with shared subexpressions.
 
     The function evaluates on Python ints exactly, and element by element on int64 or float64 arrays
-    (whole numbers up to 2**53 stay exact in float64).
+    (whole numbers up to 2**53 stay exact in float64). Symbols named in `wide` stand for larger arrays than the others:
+    they come last in sums and products.
 
     Example:
         >>> from costmodel.symbols import size
@@ -111,7 +116,7 @@ def compile_program(expressions: Iterable[sympy.Expr]) -> Program:
         >>> compile_program([CeilDiv(M, B), M * B])({"M": 2**60 + 1, "B": 2})
         [576460752303423489, 2305843009213693954]
     """
-    emitter = _Emitter()
+    emitter = _Emitter(wide)
     results = [emitter.emit(sympy.sympify(e)) for e in expressions]
     reads = [f"    {code} = c[{name!r}]" for name, code in emitter.inputs.items()]
     source = "\n".join(["def program(c):", *reads, *emitter.lines, f"    return [{', '.join(results)}]"])

@@ -24,7 +24,8 @@ def passing_points(*args: Any) -> Any:
         UnsupportedError: more than four million points would have to be enumerated.
     """
     loops = int(args[0])
-    flat = [np.asarray(a, dtype=np.int64).reshape(-1) for a in np.broadcast_arrays(*args[1:])]
+    table = np.stack([np.asarray(a, dtype=np.int64).reshape(-1) for a in np.broadcast_arrays(*args[1:])])
+    flat, inverse = np.unique(table, axis=1, return_inverse=True) if table.shape[1] > 1 else (table, np.zeros(1, np.int64))
     extents, rows = flat[:loops], [flat[j : j + loops + 1] for j in range(loops, len(flat), loops + 1)]
     longest = max(range(loops), key=lambda j: int(extents[j].max()), default=0)
     short = [j for j in range(loops) if j != longest]
@@ -46,7 +47,7 @@ def passing_points(*args: Any) -> Any:
         valid &= (c != 0) | (value < 0)
         high = np.where(c > 0, np.minimum(high, up), high)
         low = np.where(c < 0, np.maximum(low, down), low)
-    total = np.where(valid, np.maximum(high - low, 0), 0).sum(axis=1)
+    total = np.where(valid, np.maximum(high - low, 0), 0).sum(axis=1)[inverse.reshape(-1)]
     return total if any(np.ndim(a) for a in args) else int(total[0])
 
 
