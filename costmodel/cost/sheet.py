@@ -67,7 +67,7 @@ def make_checks(kernel: Kernel) -> Checks:
 
     def total(space: str, dynamic: bool | None = None) -> sympy.Expr:
         chosen = (b for b in kernel.buffers if b.space == space and dynamic in (None, b.dynamic))
-        return sum((b.size_bytes for b in chosen), sympy.Integer(0))
+        return sum((b.reserved_bytes for b in chosen), sympy.Integer(0))
 
     extents = [(f"the extent of loop {o.index}", o.extent) for o in kernel.loops() if not o.extent.free_symbols & indices]
     for site in kernel.statements():
