@@ -54,7 +54,7 @@ class Buffer:
     dynamic: bool = False
     """True for shared arrays sized at launch, which may use all of an SM's shared memory with opt-in."""
     exchange: bool = False
-    """True for the registers of a warp's lanes as shuffles reach them: through the crossbar of shared memory, taking none of it."""
+    """True for the registers of a warp's lanes as shuffles reach them: through the crossbar of shared memory."""
 
     @property
     def elements(self) -> sympy.Expr:

@@ -167,6 +167,7 @@ SCHEDULES = {"WIDTH": WIDTHS + [0] * len(BLOCKS), "T": [LANES * WARPS] * len(WID
 SPACE = {"softmax": {"B": 8192, "H": [256, 1024, 4096, 16384], "WIDTH": [256, 1024, 0], "T": 512}}
 CALL_S = 12e-6
 """Between events around a Python call, beside the kernel: 5 to 30 µs (description of NeuSight's data); their geometric mean."""
+# The LLMCompass files do not say what their times hold beside the kernel: those are priced with the device's launch overhead.
 DATASETS = {
     "neusight_softmax": {"description": softmax, "schedules": SCHEDULES, "launch_s": CALL_S},
     "softmax_fp16": {"description": softmax_f16, "schedules": SCHEDULES},
