@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from costmodel import Cost, Device, Scorer, SizeError, estimate, find_device, kernel, rank
 from costmodel.cost import CHARGES, COUNTERS, find_description, search_space
 from costmodel.dtypes import f16, f32, i32
+from costmodel.errors import DescriptionError
 from costmodel.ir import ceil_div
 from costmodel.validate import load, metrics
 
@@ -870,6 +871,42 @@ def test_a_row_and_a_cost_name_the_same_bound():
     for name in ("transpose_naive", "transpose_shared", "transpose_padded"):
         bounds = Scorer(find_description(name), "V100").score(table).bound
         assert list(bounds) == [estimate(find_description(name), "V100", **row).bound for row in table.to_dict("records")]
+
+
+def _plain(k, *, N):
+    """A description without its decorator."""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (_plain, "_plain: expected a description, got a plain function; decorate it with @kernel"),
+        ("softmax", r"got the name 'softmax'; pass find_description\('softmax'\)"),
+        (3, "expected a function under @kernel or a traced kernel, got int"),
+    ],
+)
+def test_what_is_no_description_is_refused(wrong, message):
+    calls = (lambda: estimate(wrong, "H100", N=1), lambda: Scorer(wrong, "H100"), lambda: rank(wrong, "H100", {"N": [1]}))
+    for call in calls:
+        with pytest.raises(DescriptionError, match=message):
+            call()
+
+
+def test_a_misaligned_access_says_what_breaks_it():
+    @kernel
+    def strided(k, *, N, S, FIRST_ELEMENT_OF_THE_ROW_THAT_IS_READ):
+        x, y = k.buffer("x", (N, 8 * S), f32), k.buffer("y", (N,), f32)
+        with k.blocks(N) as b, k.threads(4) as t:
+            k.do("load", loads=x[b, t * S + FIRST_ELEMENT_OF_THE_ROW_THAT_IS_READ].wide(4), stores=y[b])
+
+    def what(element):
+        where = f"index 1 of {element} in 'load' is not always a multiple of the width of its access: a misaligned address"
+        return [f"{where} (it {verb}, expected a multiple of 4)" for verb in ("moves by 3", "starts at 5", "starts at 1")]
+
+    table = {"N": 64, "S": [3, 4, 8, 4], "FIRST_ELEMENT_OF_THE_ROW_THAT_IS_READ": [4, 5, 4, 1]}
+    first, second, fine, last = Scorer(strided, "H100").score(table).reason
+    assert fine == ""
+    assert [first, second, last] == what("x[…]")
 
 
 def test_a_forgotten_store_is_pointed_out():

@@ -234,6 +234,36 @@ def test_pitches_and_joined_sizes_change_no_request(name: str) -> None:
             )
 
 
+@pytest.mark.parametrize("gpu", ["H100", "A100"])
+def test_a_wider_product_costs_no_less_and_at_most_one_more_wave(gpu: str) -> None:
+    """All widths in steps of a vector: tiles that share 4,160 columns hold whole vectors of them, not 127 elements."""
+    mapping, device = dataset_mapping("gemm_bf16"), find_device(gpu)
+    assert mapping is not None
+    scores = score_measured(mapping, device, {"M": 4096, "N": np.arange(4096, 4353, 8), "K": 4096})
+    assert scores.feasible.all()
+    table = scores.table
+    waves = -(-table.M // table.BM) * -(-table.N // table.BN) * table.SPLIT / device.sm_count
+    rise = scores.seconds[1:] / scores.seconds[:-1]
+    assert rise.min() >= 0.97
+    assert (rise <= 1 + 1 / waves.to_numpy()[:-1]).all()
+
+
+def test_no_tile_is_refused_for_its_width() -> None:
+    table = {**TILE, "M": 512, "N": np.arange(64, 8193, 64), "K": 1024, "BN": 128, "WN": 64}
+    assert Scorer(find_description("library_gemm"), "A100").score(table).feasible.all()
+
+
+def test_shuffles_take_no_shared_memory_and_need_no_store() -> None:
+    sizes = {"B": 8192, "H": 1000, "WIDTH": 1024, "T": 128}
+    soft = estimate(find_description("softmax"), "A100", **sizes)
+    shuffles = [a for a in soft.accesses if a.access.startswith("exchange")]
+    assert [a.wavefronts for a in shuffles] == [5 * 8192] * 2  # five halvings of each warp, twice
+    assert sum(level.footprint_bytes for level in soft.levels if level.name == "shared") == 0
+    norm = estimate(find_description("layer_norm"), "A100", B=8192, H=4096)
+    assert not soft.warnings
+    assert not norm.warnings
+
+
 # -- hand counts
 
 

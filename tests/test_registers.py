@@ -48,10 +48,12 @@ def test_errors_are_what_is_published(estimates, chosen):
 
 
 def test_a_free_budget_is_not_exceeded_where_it_suffices(estimates):
-    """Kernels without accumulators are compiled to no more registers than full occupancy leaves them, but for single words."""
+    """Kernels without accumulators: neither the compiler nor the estimate takes more registers than full occupancy leaves."""
     free = {"sm_75": 64, "sm_80": 32, "sm_86": 40, "sm_90": 32}
     streams = estimates[estimates.kernel.isin(["box_2d", "transpose_naive", "transpose_padded", "saxpy_unrolled", "copy"])]
-    assert (streams.compiled <= streams.architecture.map(free)).all()
+    budget = streams.architecture.map(free)
+    assert (streams.compiled + streams.error <= budget).all()
+    assert (streams.compiled <= budget).all()
 
 
 def test_spills_of_tiles_that_are_too_large(estimates):

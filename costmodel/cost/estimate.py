@@ -17,7 +17,7 @@ from costmodel.cost.scorer import launch_reasons, plan_for
 from costmodel.cost.warmth import BACK_TO_BACK, Warm, checked_warm
 from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
-from costmodel.ir import Description, Kernel
+from costmodel.ir import Description, Kernel, described
 
 __all__ = ["estimate"]
 
@@ -45,6 +45,7 @@ def estimate(
         The cost, whose terms add up to its seconds. `print` it.
 
     Raises:
+        DescriptionError: the kernel is no description, or tracing fails.
         SizeError: a size is missing, unknown or out of range, or the configuration cannot run.
         ProfileError: the device is unknown.
 
@@ -56,6 +57,7 @@ def estimate(
         'dram'
     """
     found = device if isinstance(device, Device) else find_device(device)
+    kernel = described(kernel)
     traced, values, statics = _bind(kernel, sizes)
     given = checked_registers(registers, spilled, kernel.name, found)
     plan = plan_for(traced)

@@ -77,12 +77,10 @@ def reasons(plan: Plan, device: Device | None, columns: Mapping[str, Any], rows:
         ):
             if bad.any():
                 mark(bad, template, text=r.text, at=v[at], side=side, extent=v[r.extent])
-        if r.misaligned is not None:
-            mark(
-                v[r.misaligned] != 0,
-                "{text} is not always a multiple of the width of its access: a misaligned address",
-                text=r.text,
-            )
+        if r.misaligned is not None and (bad := v[r.misaligned] != 0).any():
+            verb, by, unit = (np.broadcast_to(x, (rows,)) for x in r.stray(full))
+            what = "{text} is not always a multiple of the width of its access: a misaligned address"
+            mark(bad, what + " (it {verb} {by}, expected a multiple of {unit})", text=r.text, verb=verb, by=by, unit=unit)
     mark(unknown, _TOO_LARGE)
     if device is not None:
         _limits(plan, device, v, mark)

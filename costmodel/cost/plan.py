@@ -105,7 +105,7 @@ def make_plan(kernel: Kernel) -> Plan:
         spans=sheets.spans,
         block=three(sheet, block),
         grid=three(sheet, grid),
-        shared_bytes=sheet.add(sum((b.size_bytes for b in kernel.buffers if b.space == "shared"), sympy.Integer(0))),
+        shared_bytes=sheet.add(sum((b.reserved_bytes for b in kernel.buffers if b.space == "shared"), sympy.Integer(0))),
         max_threads=None if kernel.max_threads is None else sheet.add(kernel.max_threads),
         registers=None if kernel.registers is None else sheet.add(kernel.registers),
         live=register_plan(kernel, sheet, _sweeps(kernel)),

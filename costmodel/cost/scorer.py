@@ -24,7 +24,7 @@ from costmodel.cost.warmth import BACK_TO_BACK, Warm, checked_warm
 from costmodel.counts import TooManyCasesError
 from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
-from costmodel.ir import Description, Kernel
+from costmodel.ir import Description, Kernel, described
 
 __all__ = ["Scorer", "Scores", "as_frame", "plan_for", "rank"]
 
@@ -115,10 +115,11 @@ class Scorer:
             warm: what earlier launches left in L2, see `cost.warmth`; {} for nothing.
 
         Raises:
+            DescriptionError: the kernel is no description.
             SizeError: a register count out of range, or a name that is no charge.
             ProfileError: no such device.
         """
-        self.kernel = kernel
+        self.kernel = kernel = described(kernel)
         self.without = checked_charges(without)
         self.device = find_device(device) if not isinstance(device, Device) else device
         self.warm = checked_warm(warm, kernel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def make_checks(kernel: Kernel) -> Checks:
 
     def total(space: str, dynamic: bool | None = None) -> sympy.Expr:
         chosen = (b for b in kernel.buffers if b.space == space and dynamic in (None, b.dynamic))
-        return sum((b.size_bytes for b in chosen), sympy.Integer(0))
+        return sum((b.reserved_bytes for b in chosen), sympy.Integer(0))
 
     extents = [(f"the extent of loop {o.index}", o.extent) for o in kernel.loops() if not o.extent.free_symbols & indices]
     for site in kernel.statements():
@@ -88,6 +89,21 @@ def make_checks(kernel: Kernel) -> Checks:
     )
 
 
+_program = lru_cache(compile_program)
+_LONGEST_SHOWN = 60
+"""Characters of an access in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """A part of an index: where it starts, or how far a loop moves it."""
+
+    verb: str
+    times: sympy.Expr
+    """The loop's extent; it does not matter where that is 1."""
+    elements: sympy.Expr
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """Where one dimension of an unguarded access reaches; handles."""
@@ -100,11 +116,24 @@ class Reach:
     extent: int
     misaligned: int | None
     """0 where every position of a wide access is a multiple of its width."""
+    paces: tuple[Pace, ...]
+    unit: sympy.Expr
+    """Elements of one instruction, of which all paces of a wide access have to be multiples."""
 
     @property
     def text(self) -> str:
-        """For messages: `index 0 of A[i, j] in 'load'`."""
-        return f"index {self.dimension} of {describe(self.access)} in {self.statement!r}"
+        """For messages: `index 0 of A[i, j] in 'load'`, and `A[…]` where that is long."""
+        access = describe(self.access)
+        shown = access if len(access) <= _LONGEST_SHOWN else f"{self.access.buffer.name}[…]"
+        return f"index {self.dimension} of {shown} in {self.statement!r}"
+
+    def stray(self, columns: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+        """[rows] what breaks a wide access, for messages: `moves by`, 127, and the 8 of which it should be a multiple."""
+        unit, *found = _program((self.unit, *(e for p in self.paces for e in (p.times, p.elements))))(columns)
+        times, elements = found[::2], found[1::2]
+        with np.errstate(all="ignore"):
+            bad = [np.atleast_1d((t > 1) & (np.mod(e, unit) != 0)) for t, e in zip(times, elements, strict=True)]
+        return np.select(bad, [np.array(p.verb) for p in self.paces], ""), np.select(bad, elements), unit
 
 
 def _reaches(kernel: Kernel, sheet: Sheet) -> Iterator[Reach]:
@@ -123,10 +152,13 @@ def _reaches(kernel: Kernel, sheet: Sheet) -> Iterator[Reach]:
                     continue
                 seen.add((form, extent, width))
                 smallest, largest = _range(*terms, table)
-                aligned = None if width == 1 else sheet.add(_misaligned(*terms, table, width, a.buffer.dtype.itemsize))
+                paces = _paces(*terms, table)
+                unit = Minimum(width, sympy.Integer(max(WIDEST_BYTES // a.buffer.dtype.itemsize, 1)))
+                aligned = None if width == 1 else sheet.add(_misaligned(paces, unit))
                 if site.guards:
                     smallest, largest = sympy.Integer(0), extent - width
-                yield Reach(site.leaf.name, a, d, sheet.add(smallest), sheet.add(largest + width - 1), sheet.add(extent), aligned)
+                reach = (sheet.add(smallest), sheet.add(largest + width - 1), sheet.add(extent))
+                yield Reach(site.leaf.name, a, d, *reach, aligned, paces, unit)
 
 
 def _range(
@@ -140,19 +172,16 @@ def _range(
     return smallest, largest
 
 
-def _misaligned(
-    coefficients: dict[sympy.Symbol, sympy.Expr],
-    rest: sympy.Expr,
-    loops: dict[sympy.Symbol, HasExtent],
-    width: sympy.Expr,
-    itemsize: int,
-) -> sympy.Expr:
+def _paces(
+    coefficients: dict[sympy.Symbol, sympy.Expr], rest: sympy.Expr, loops: dict[sympy.Symbol, HasExtent]
+) -> tuple[Pace, ...]:
+    """The parts of an affine index."""
+    return Pace("starts at", sympy.Integer(2), rest), *(Pace("moves by", loops[s].extent, c) for s, c in coefficients.items())
+
+
+def _misaligned(paces: tuple[Pace, ...], unit: sympy.Expr) -> sympy.Expr:
     """0 where every value is a multiple of the width of one instruction."""
-    unit = Minimum(width, sympy.Integer(max(WIDEST_BYTES // itemsize, 1)))
-    total = Mod(rest, unit)
-    for s, c in coefficients.items():
-        total += Minimum(loops[s].extent - 1, sympy.Integer(1)) * Mod(c, unit)
-    return total
+    return sum((Minimum(p.times - 1, sympy.Integer(1)) * Mod(p.elements, unit) for p in paces), sympy.Integer(0))
 
 
 def three(sheet: Sheet, shape: tuple[sympy.Expr, sympy.Expr, sympy.Expr]) -> tuple[int, int, int]:

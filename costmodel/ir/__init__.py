@@ -4,7 +4,7 @@ from costmodel.ir.builder import Array, Builder, Reference, Static
 from costmodel.ir.expressions import Comparison, Divisibility, Expr, ceil_div, facts_of, maximum, minimum
 from costmodel.ir.graph import loop_nest_graph, loose_ends
 from costmodel.ir.serialize import from_json, to_json
-from costmodel.ir.trace import Description, kernel
+from costmodel.ir.trace import Description, described, kernel
 from costmodel.ir.types import Access, Barrier, Buffer, Guard, Kernel, Loop, Node, Site, Statement, Work
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Static",
     "Work",
     "ceil_div",
+    "described",
     "facts_of",
     "from_json",
     "kernel",

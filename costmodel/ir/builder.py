@@ -124,6 +124,13 @@ class Builder:
         """
         return self._array(name, shape, dtype, "shared", strides, dynamic=dynamic)
 
+    def exchange(self, name: str, lanes: Integer, dtype: DType) -> Array:
+        """Registers of a warp's lanes as the others read them: a load of it is a shuffle.
+
+        To the hardware that is a pass through the crossbar of shared memory, of which it takes none. Nothing has to store to it.
+        """
+        return self._array(name, (lanes,), dtype, "shared", None, exchange=True)
+
     def register(self, name: str, shape: Sequence[Integer], dtype: DType) -> Array:
         """An array that lives in the registers of each thread."""
         return self._array(name, shape, dtype, "register", None)
@@ -142,6 +149,7 @@ class Builder:
         *,
         read_only: bool = False,
         dynamic: bool = False,
+        exchange: bool = False,
     ) -> Array:
         where = f"kernel {self._name}: buffer {name!r}"
         if not is_identifier(name):
@@ -164,7 +172,7 @@ class Builder:
             steps = [to_sympy(s) for s in strides]
         if len(steps) != len(extents):
             raise DescriptionError(f"{where}: expected {len(extents)} strides, got {len(steps)}")
-        self._buffers[name] = Buffer(name, extents, dtype, space, tuple(steps), read_only, dynamic)
+        self._buffers[name] = Buffer(name, extents, dtype, space, tuple(steps), read_only, dynamic, exchange)
         return Array(self._buffers[name], self._name)
 
     # -- conditions

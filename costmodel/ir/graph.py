@@ -51,7 +51,7 @@ def loose_ends(kernel: Kernel) -> tuple[str, ...]:
         read, written = graph.out_degree(("buffer", buffer.name)), graph.in_degree(("buffer", buffer.name))
         if not read and not written:
             found.append(f"{buffer.space} {buffer.name} is never used")
-        elif not written:
+        elif not written and not buffer.exchange:
             found.append(f"{buffer.space} {buffer.name} is read, but nothing writes it")
         elif not read:
             found.append(f"{buffer.space} {buffer.name} is written, but nothing reads it")

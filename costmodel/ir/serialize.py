@@ -49,6 +49,7 @@ def to_json(kernel: Kernel) -> str:
                 "strides": _texts(b.strides),
                 "read_only": b.read_only,
                 "dynamic": b.dynamic,
+                "exchange": b.exchange,
             }
             for b in kernel.buffers
         ],
@@ -152,8 +153,9 @@ class _Reader:
         d = _take(
             entry,
             "buffers",
-            {"name": str, "space": str, "dtype": str, "shape": list, "strides": list, "read_only": bool, "dynamic": bool},
-        )
+            {"name": str, "space": str, "dtype": str, "shape": list, "strides": list, "read_only": bool, "dynamic": bool,
+             "exchange": bool},
+        )  # fmt: skip
         where = f"buffer {_name(d['name'], 'buffers')!r}"
         shape = tuple(parse(n, self.symbols) for n in d["shape"])
         strides = tuple(parse(n, self.symbols) for n in d["strides"])
@@ -170,6 +172,7 @@ class _Reader:
             strides,
             d["read_only"],
             d["dynamic"],
+            d["exchange"],
         )
 
     def node(self, entry: Any, symbols: dict[str, sympy.Symbol], where: str) -> Node:

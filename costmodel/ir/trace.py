@@ -21,7 +21,7 @@ from costmodel.ir.expressions import Divisibility, Expr
 from costmodel.ir.types import Kernel
 from costmodel.symbols import size
 
-__all__ = ["Description", "kernel"]
+__all__ = ["Description", "described", "kernel"]
 
 _RESERVED = frozenset({"kernel", "device", "registers", "spilled", "warm", "k", "self"})
 
@@ -150,3 +150,19 @@ def kernel(function: Callable[..., None] | None = None, *, static: Sequence[str]
     if function is None:
         return lambda f: Description(f, static, name)
     return Description(function, static, name)
+
+
+def described(kernel: Any) -> Description | Kernel:
+    """What was given, if it is a description or a traced kernel.
+
+    Raises:
+        DescriptionError: it is neither.
+    """
+    if isinstance(kernel, Description | Kernel):
+        return kernel
+    if inspect.isroutine(kernel):
+        name = getattr(kernel, "__name__", "function")
+        raise DescriptionError(f"{name}: expected a description, got a plain function; decorate it with @kernel")
+    if isinstance(kernel, str):
+        raise DescriptionError(f"expected a description, got the name {kernel!r}; pass find_description({kernel!r})")
+    raise DescriptionError(f"expected a function under @kernel or a traced kernel, got {type(kernel).__name__}")

@@ -53,6 +53,8 @@ class Buffer:
     """True for `const __restrict__` global arrays, whose loads may take the read-only (texture) path into L1."""
     dynamic: bool = False
     """True for shared arrays sized at launch, which may use all of an SM's shared memory with opt-in."""
+    exchange: bool = False
+    """True for the registers of a warp's lanes as shuffles reach them: through the crossbar of shared memory."""
 
     @property
     def elements(self) -> sympy.Expr:
@@ -63,6 +65,11 @@ class Buffer:
     def size_bytes(self) -> sympy.Expr:
         """Bytes from the first element to the last."""
         return self.elements * self.dtype.itemsize
+
+    @property
+    def reserved_bytes(self) -> sympy.Expr:
+        """Bytes that it takes of its memory: none if it is an exchange of registers."""
+        return sympy.Integer(0) if self.exchange else self.size_bytes
 
 
 @dataclass(frozen=True, slots=True)

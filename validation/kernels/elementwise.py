@@ -51,4 +51,5 @@ def _elementwise(k, op, elements, dtype):
 SPACE = {"elementwise": {"op": "gelu", "B": 8192, "H": [1024, 2048, 4096, 8192]}}
 CALL_S = 12e-6
 """Between events around a Python call, beside the kernel: 5 to 30 µs (description of NeuSight's data); their geometric mean."""
+# The LLMCompass files do not say what their times hold beside the kernel: those are priced with the device's launch overhead.
 DATASETS = {"neusight_elem": {"description": elementwise, "launch_s": CALL_S}, "gelu_fp16": {"description": gelu_f16}}

@@ -87,7 +87,7 @@ def _tile(k, M, N, K, BM, BN, BK, threads, STAGES, SPLIT, SPLITS, multicast, few
     high = threads // pieces
     k.require(BK % DEPTH == 0, K % VECTOR == 0, N % VECTOR == 0, threads % pieces == 0)
     down, right = -(-M // BM), -(-N // BN)
-    tall, wide = -(-M // down), -(-N // right)
+    tall, wide = -(-M // down), -(-N // (right * VECTOR)) * VECTOR
     steps = -(-K // (BK * SPLIT))
     X = k.buffer("X", (down * tall, steps * SPLIT * BK), bf16, strides=(K, 1), read_only=True)
     W = k.buffer("W", (right * wide, steps * SPLIT * BK), bf16, strides=(K, 1), read_only=True)

@@ -62,7 +62,7 @@ def _softmax_by_warps(k, B, H, width, dtype):
     k.require(width < 2 * H)
     each = width // LANES
     x, y = k.buffer("x", (B, H), dtype), k.buffer("y", (B, H), dtype)
-    row, exchange = k.register("row", (each,), f32), k.shared("exchange", (LANES,), f32)
+    row, exchange = k.register("row", (each,), f32), k.exchange("exchange", LANES, f32)
     with k.blocks(-(-B // WARPS)) as block, k.threads(LANES, WARPS) as (lane, warp):
         i = block * WARPS + warp
         with k.when(i < B):
@@ -83,7 +83,7 @@ def _softmax_by_blocks(k, B, H, T, dtype):
     k.require(most <= 2 * T)
     k.require(most > T)
     x, y, _ = _rows(k, B, H, dtype, vector)
-    partial = k.shared("partial", (LANES,), f32)
+    exchange, partial = k.exchange("exchange", LANES, f32), k.shared("partial", (LANES,), f32)
     whole = H // (vector * T)
     passes = (
         ("maximum", [k.add(f32)], False),
@@ -102,19 +102,19 @@ def _softmax_by_blocks(k, B, H, T, dtype):
                 with k.when(at < H):
                     k.do(name, loads=x[i, at], work=work, stores=[y[i, at]] * writes)
             if not writes:
-                _across_block(k, name, partial, lane, warp, 1)
+                _across_block(k, name, exchange, partial, lane, warp, 1)
 
 
 def _layer_norm(k, B, H, dtype):
     x, y, vectors = _rows(k, B, H, dtype, VECTOR)
     gamma, beta = (k.buffer(name, (vectors * VECTOR,), dtype, read_only=True) for name in ("gamma", "beta"))
-    partial = k.shared("partial", (LANES,), f32)
+    exchange, partial = k.exchange("exchange", LANES, f32), k.shared("partial", (LANES,), f32)
     threads = LANES * WARPS
     with k.blocks(B) as i, k.threads(LANES, WARPS) as (lane, warp):
         t = lane + LANES * warp
         with _Trips(k, vectors, threads, t) as at:
             k.do("moments", loads=x[i, at * VECTOR].wide(VECTOR), work=[k.add(f32, WELFORD * VECTOR), k.special(f32, VECTOR)])
-        _across_block(k, "moments", partial, lane, warp, COMBINE)
+        _across_block(k, "moments", exchange, partial, lane, warp, COMBINE)
         with _Trips(k, vectors, threads, t) as at:
             loads = [a.wide(VECTOR) for a in (x[i, at * VECTOR], gamma[at * VECTOR], beta[at * VECTOR])]
             k.do("result", loads=loads, work=k.fma(f32, 2 * VECTOR), stores=y[i, at * VECTOR].wide(VECTOR))
@@ -149,14 +149,14 @@ def _shuffles(k, name, exchange, lane, operations):
         k.do(f"{name} by shuffles", loads=exchange[lane], work=k.add(f32, operations))
 
 
-def _across_block(k, name, partial, lane, warp, operations):
+def _across_block(k, name, exchange, partial, lane, warp, operations):
     """Shuffles in every warp, one value of each warp through shared memory, shuffles again."""
-    _shuffles(k, name, partial, lane, operations)
+    _shuffles(k, name, exchange, lane, operations)
     with k.when(lane < 1):
         k.store(partial[warp], name="partial")
     k.barrier()
     k.load(partial[lane], name="partials")
-    _shuffles(k, name, partial, lane, operations)
+    _shuffles(k, name, exchange, lane, operations)
     k.barrier()
 
 
@@ -167,6 +167,7 @@ SCHEDULES = {"WIDTH": WIDTHS + [0] * len(BLOCKS), "T": [LANES * WARPS] * len(WID
 SPACE = {"softmax": {"B": 8192, "H": [256, 1024, 4096, 16384], "WIDTH": [256, 1024, 0], "T": 512}}
 CALL_S = 12e-6
 """Between events around a Python call, beside the kernel: 5 to 30 µs (description of NeuSight's data); their geometric mean."""
+# The LLMCompass files do not say what their times hold beside the kernel: those are priced with the device's launch overhead.
 DATASETS = {
     "neusight_softmax": {"description": softmax, "schedules": SCHEDULES, "launch_s": CALL_S},
     "softmax_fp16": {"description": softmax_f16, "schedules": SCHEDULES},
