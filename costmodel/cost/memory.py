@@ -48,6 +48,8 @@ class AccessTotals:
     dram_bytes: Floats = field(default_factory=_nothing)
     l2_efficiency: Floats = field(default_factory=_one)
     footprint_bytes: Floats = field(default_factory=_nothing)
+    array_bytes: Floats = field(default_factory=_nothing)
+    """Of the whole array."""
     dram_efficiency: Floats = field(default_factory=_one)
     check_share: Floats = field(default_factory=_one)
     """Bytes of memory with their check bits over bytes; the achievable bandwidth is of bytes without them."""
