@@ -64,7 +64,7 @@ def same_bytes(one, other):
 RANDOM = np.random.default_rng(3)
 CASES = [
     (int(members), int(step), int((members - 1) * step + RANDOM.integers(1, 64)))
-    for members, step in zip(RANDOM.integers(2, 5, 12), RANDOM.choice([1, 2, 5, 7, 8, 9, 16, 31, 40, 64, 100], 12), strict=True)
+    for members, step in zip(RANDOM.integers(2, 5, 7), RANDOM.choice([1, 2, 5, 7, 8, 9, 16, 31, 40, 64, 100], 7), strict=True)
 ]
 
 
@@ -89,8 +89,7 @@ def test_two_columns_a_sector_apart_cost_two(gpu, width, step):
     assert levels(by_hand)["l2"].transferred_bytes > 1.8 * levels(one)["l2"].transferred_bytes
 
 
-@pytest.mark.parametrize("members", [2, 3, 4])
-@pytest.mark.parametrize("step", [1, 3, 8, 64, 100, 256, 700, 1300])
+@pytest.mark.parametrize(("members", "step"), [(2, 3), (4, 8), (3, 100), (2, 256), (4, 700), (3, 1300)])
 def test_shifts_by_hand_cost_what_a_loop_costs(members, step):
     by_hand, by_loop = (
         estimate(shifted([step * m for m in range(members)], in_loop), ENDLESS, N=1 << 20, B=256) for in_loop in (False, True)
@@ -107,7 +106,7 @@ APART = [(0, 64), (0, 5), (0, 1, 64), (0, 1, 64, 65), (0, 5, 7, 40), (0, 16, 17,
 
 
 @pytest.mark.parametrize("distances", APART)
-@pytest.mark.parametrize("width", [104, 128, 136])
+@pytest.mark.parametrize("width", [104, 128])
 def test_sectors_of_columns_equal_enumeration(distances, width):
     n, b = 1024, 64
     cost = estimate(columns(distances), ENDLESS, N=n, W=width, B=b)
@@ -116,7 +115,7 @@ def test_sectors_of_columns_equal_enumeration(distances, width):
     assert levels(cost)["l2"].transferred_bytes - 4 * n == pytest.approx(exact, rel=0.001)
 
 
-@pytest.mark.parametrize("distances", [*APART, (0, 31, 200), (0, 2000), (0, 64, 2000, 2064), (0, 8, 16, 1024)])
+@pytest.mark.parametrize("distances", [(0, 5, 7, 40), (0, 31, 200), (0, 64, 2000, 2064), (0, 8, 16, 1024)])
 def test_sectors_of_shifts_equal_enumeration(distances):
     n, b = 1024, 64
     cost = estimate(shifted(distances), ENDLESS, N=n, B=b)
@@ -129,7 +128,7 @@ def test_coverings_cover(seed):
     """Every covering holds every distance as often as it counts, and nothing that is no distance less than never."""
     rng = np.random.default_rng(seed)
     dims = int(rng.integers(1, 4))
-    points = {tuple(int(x) for x in rng.integers(-3, 4, dims) * rng.choice([1, 4, 30])) for _ in range(int(rng.integers(1, 7)))}
+    points = {tuple(int(x) for x in rng.integers(-3, 4, dims) * rng.choice([1, 2, 5])) for _ in range(int(rng.integers(1, 7)))}
     for terms in coverings(points):
         held: dict[tuple[int, ...], int] = {}
         for times, box in terms:

@@ -58,10 +58,8 @@ class StepPlan:
 def footprint_plan(sums: tuple[tuple[Part, ...], ...], site: Site, over: tuple[Loop, ...], sheet: Sheet) -> FootprintPlan:
     """Put a union of footprints, of what runs while the loops `over` do, into a sheet."""
     elements = [sum((part.times * part.footprint.elements for part in parts), sympy.Integer(0)) for parts in sums]
-    return FootprintPlan(
-        sheet.add(reduce(Minimum, elements)),
-        tuple(tuple(_part_plan(part, site, over, sheet) for part in parts) for parts in sums),
-    )
+    plans = tuple(tuple(_part_plan(part, site, over, sheet) for part in parts) for parts in sums)
+    return FootprintPlan(sheet.add(reduce(Minimum, elements)), plans)
 
 
 def _part_plan(part: Part, site: Site, over: tuple[Loop, ...], sheet: Sheet) -> PartPlan:
@@ -101,14 +99,16 @@ class Values:
         sizes = [self._sum(parts, itemsize, granule) for parts in p.sums]
         every = np.broadcast_arrays(*runs, *sizes)
         least = np.argmin(np.stack(every[len(runs) :]), axis=0)
-        return np.take_along_axis(np.stack(every[: len(runs)]), least[None], 0)[0]
+        run: Floats = np.take_along_axis(np.stack(every[: len(runs)]), least[None], 0)[0]
+        return run
 
     def _run(self, p: PartPlan, itemsize: int, granule: int) -> Floats:
         v = self.whole
         return run_bytes([v[h] for h in p.strides], [v[h] for h in p.extents], itemsize, granule)
 
     def _sum(self, parts: tuple[PartPlan, ...], itemsize: int, granule: int) -> Floats:
-        return sum((self._part(part, itemsize, granule) for part in parts), np.zeros(1))
+        total: Floats = sum((self._part(part, itemsize, granule) for part in parts), np.zeros(1))
+        return total
 
     def _part(self, p: PartPlan, itemsize: int, granule: int) -> Floats:
         v = self.whole
