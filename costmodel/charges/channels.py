@@ -1,9 +1,9 @@
 """L2 channels that concurrent blocks keep busy.
 
 Where addresses are dealt out to channels in fixed pieces (AMD: 256 bytes), blocks that walk through
-memory in step, a large power of two apart, ask a few channels for everything and leave the others
-idle. The share of the busiest channel, over all bytes that one step of a wave touches, gives the
-efficiency. GPUs that hash addresses have no such term.
+memory in strides of a large power of two ask a few channels for everything and leave the others idle.
+The share of the busiest channel, over all bytes that a wave touches while its blocks drift apart along
+their loops, gives the efficiency. GPUs that hash addresses have no such term.
 Source: AMD OpenCL optimisation guide, channel conflicts; ROCm documentation of the L2 cache (256-byte interleave).
 """
 
@@ -42,7 +42,7 @@ def channel_efficiency(
         return np.full(1, 1.0 / channels)
     s = np.abs(np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in strides)))).astype(np.int64) * itemsize
     n = np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in extents))).astype(np.int64)
-    s, n = np.broadcast_arrays(s, n)
+    s, n = np.broadcast_arrays(s, np.maximum(n, 1))
     table, inverse = np.unique(np.concatenate([s, n]), axis=1, return_inverse=True)
     s, n = table[: len(strides)], table[len(strides) :]
     bins = channels * _BINS_PER_CHANNEL

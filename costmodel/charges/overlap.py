@@ -4,7 +4,8 @@ Units work side by side, but warps queue for them, so a busy unit delays work bo
 slots are a unit like the others:
 
     throughput = (Σ unitᵖ)^(1/p)                              p = 2.5
-    served     = blocks of an SM in turns waiting for memory and sharing the throughput (machine repair model)
+    served     = blocks of an SM (warps where no barrier keeps them together) waiting for memory and sharing
+                 the throughput in turn: machine repair model
     chain      = one warp's own time, in order, over the warps that interleave
     cycles     = ( served^q + chain^q )^(1/q)                 q = 3
 
@@ -59,9 +60,9 @@ def overlap(
     Args:
         units: SM cycles on each unit in the whole launch, arrays that broadcast.
         chain: SM cycles in which the warps' own chains run through.
-        waits: cycles that one block waits in all.
-        blocks: of the launch.
-        resident: blocks that share an SM, at least 1.
+        waits: cycles that one customer waits in all.
+        blocks: customers of the launch: blocks whose warps barriers keep together, else warps.
+        resident: customers that share an SM, at least 1.
         background: of the cycles on each unit, those of asynchronous statements; none if left out.
 
     Returns:

@@ -56,7 +56,7 @@ class AccessPlan:
     span: FootprintPlan | None
     """Of global accesses: what blocks touch, in the sheet `spans`."""
     step: StepPlan | None
-    """Of a wave in one machine iteration."""
+    """Of a wave whose blocks have drifted apart along their loops."""
     whole: FootprintPlan | None
     array: int
     """Handle: bytes of the whole array."""
@@ -144,8 +144,7 @@ def access_plan(
         straight = depth < len(serial) and all(loop.unroll != 1 for loop in serial[depth:])
         scopes.append(ScopePlan(plan, sheet.add(passes), tuple(loop.index.name for loop in serial[:depth]), straight))
         passes_of_wave.append(touched((*blocks, *threads, *serial[depth:]), waves))
-    at_once = tuple(loop for loop in truncated if loop.kind != "serial" or loop.unroll == loop.extent)
-    together = footprint(kernel, site, access, at_once)
+    together = footprint(kernel, site, access, truncated)
     step = StepPlan(tuple(waves.add(e) for e in together.steps[::2]), tuple(waves.add(e) for e in together.steps[1::2]))
     return replace(
         bare,

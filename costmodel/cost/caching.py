@@ -177,8 +177,11 @@ def _from_memory(
         if t.plan.kind == "store":
             asked = t.sectors * device.l2.sector_bytes
             t.l2_bytes = asked
-            written = np.maximum(t.footprint_bytes, t.requested_bytes if is_atomic(t.plan) else 0.0)
-            t.dram_bytes = np.minimum(asked, written) * (1.0 - dirty_share(between[t.plan.access.buffer.name][0], device))
+            distance, lost = between[t.plan.access.buffer.name]
+            again = np.maximum(t.requested_bytes - t.footprint_bytes, 0.0) if is_atomic(t.plan) else 0.0
+            written = np.minimum(asked, t.footprint_bytes + again * lost_by_age(t.footprint_bytes, capacity))
+            t.dram_bytes = written * lost
+            t.profiled_bytes = written * (1.0 - dirty_share(distance, device))
             continue
         own = steps[id(t)]
         if t.plan.tile is not None:
@@ -200,6 +203,7 @@ def _from_memory(
             gone = np.where(share > 0.0, lost_by_age((block + stored[0]) / np.maximum(share, 1.0), 1.0), 1.0)
             t.l2_bytes = t.l2_bytes * gone
             t.dram_bytes = np.minimum(fetched * lost_by_age(one + stored[1], capacity), t.l2_bytes * coarser)
+        t.profiled_bytes = t.dram_bytes
         fetched_before[id(t.plan.access)] = (prints[id(t)][0], own[0])
 
 

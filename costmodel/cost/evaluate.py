@@ -27,6 +27,7 @@ from costmodel.cost.used_registers import used_registers
 from costmodel.cost.waits import chain_and_waits
 from costmodel.cost.warmth import BACK_TO_BACK, Warm
 from costmodel.device import Device
+from costmodel.ir import Barrier
 
 __all__ = ["Charged", "evaluate"]
 
@@ -116,23 +117,32 @@ def _launch(
     return Launch(plan, device, columns, rows, v, f, threads, blocks, warps, shared_bytes, used, spilled, held)
 
 
+def _taking_turns(launch: Launch) -> tuple[Floats, Ints]:
+    """Who waits and works in turn, in the launch and at a time on an SM: blocks that barriers keep together, else warps."""
+    sms, held = launch.device.sm_count, launch.held
+    if any(isinstance(s.leaf, Barrier) for s in launch.plan.kernel.sites):
+        return launch.blocks.astype(np.float64), np.maximum(np.minimum(held.blocks_per_sm, -(-launch.blocks // sms)), 1)
+    on_sm = np.ceil(launch.warps / sms).astype(np.int64)
+    return launch.warps, np.maximum(np.minimum(held.blocks_per_sm * held.warps_per_block, on_sm), 1)
+
+
 def _charged(
     launch: Launch, accesses: list[AccessTotals], executed: list[Floats], terms: UnitCycles, without: frozenset[str]
 ) -> Charged:
     """Lay units, waits and the tail over each other."""
     device, held, sms = launch.device, launch.held, launch.device.sm_count
-    units, blocks = terms.totals(), launch.blocks.astype(np.float64)
+    units = terms.totals()
     chain, waits = chain_and_waits(launch, units, accesses, executed)
     if "latency" in without:
         chain = waits = np.zeros(launch.rows)
     tail = tail_factor(launch.blocks, held.blocks_per_sm, sms) if "tail" not in without else np.ones(launch.rows)
-    together = np.maximum(np.minimum(held.blocks_per_sm, -(-launch.blocks // sms)), 1)
+    customers, together = _taking_turns(launch)
     idle = [np.asarray(1.0) if n in DEVICE_WIDE else tail for n in units]
     background = [terms.engines[n] for n in units] if any(s.asynchronous for s in launch.plan.statements) else None
-    even = overlap(list(units.values()), chain, waits, blocks, together, background)
+    even = overlap(list(units.values()), chain, waits, customers, together, background)
     background = None if background is None else [e * i for e, i in zip(background, idle, strict=True)]
     stretched = [c * i for c, i in zip(units.values(), idle, strict=True)]
-    uneven = overlap(stretched, chain * tail, waits, blocks, together, background)
+    uneven = overlap(stretched, chain * tail, waits, customers, together, background)
     overhead = device.launch_overhead_s if "launch" not in without else 0.0
     return Charged(
         seconds=uneven.cycles / sms / device.clock.sustained_hz + overhead,

@@ -46,6 +46,9 @@ class AccessTotals:
     wavefronts: Floats = field(default_factory=_nothing)
     l2_bytes: Floats = field(default_factory=_nothing)
     dram_bytes: Floats = field(default_factory=_nothing)
+    """Of a launch among others like it."""
+    profiled_bytes: Floats = field(default_factory=_nothing)
+    """The same while the launch itself runs: what it stored last is written when the next one needs its place."""
     l2_efficiency: Floats = field(default_factory=_one)
     footprint_bytes: Floats = field(default_factory=_nothing)
     array_bytes: Floats = field(default_factory=_nothing)
@@ -57,7 +60,7 @@ class AccessTotals:
     @property
     def checked_dram_bytes(self) -> Floats:
         """Bytes from memory with their check bits, as counters see them."""
-        return self.dram_bytes * self.check_share
+        return self.profiled_bytes * self.check_share
 
 
 def access_totals(
