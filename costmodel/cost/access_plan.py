@@ -130,8 +130,8 @@ def access_plan(
         return bare
 
     def touched(over: tuple[Loop, ...], into: Sheet) -> FootprintPlan:
-        parts = role.union(kernel, site, over) if role else (Part(1, access, footprint(kernel, site, access, over)),)
-        return footprint_plan(parts, site, over, into)
+        sums = role.unions(kernel, site, over) if role else ((Part(1, access, footprint(kernel, site, access, over)),),)
+        return footprint_plan(sums, site, over, into)
 
     serial = site.serial()
     threads = tuple(loop for loop in site.loops if loop.kind == "thread")
@@ -150,7 +150,7 @@ def access_plan(
         bare,
         scopes=tuple(scopes),
         wave=tuple(passes_of_wave),
-        singly=footprint_plan(role.singly(kernel, site, threads), site, threads, sheet) if role else None,
+        singly=footprint_plan((role.singly(kernel, site, threads),), site, threads, sheet) if role else None,
         span=touched((*blocks, *threads, *serial), spans),
         step=step,
         whole=touched(site.loops, sheet),

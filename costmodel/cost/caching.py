@@ -32,7 +32,7 @@ from costmodel.cost.warmth import BACK_TO_BACK, Warm, lost_between_launches
 from costmodel.device import Device
 from costmodel.symbols import Program
 
-__all__ = ["fill_caches"]
+__all__ = ["fill_caches", "united_bytes"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -59,8 +59,9 @@ def fill_caches(launch: Launch, accesses: list[AccessTotals], warm: Warm | int =
     for t in used:
         assert t.plan.whole is not None
         most = asked[id(t.plan.access)] * max(coarse, device.l2.sector_bytes)
+        t.array_bytes = launch.floats[t.plan.array]
         t.footprint_bytes = np.minimum(sheet.bytes(t.plan.whole, _itemsize(t), coarse), most)
-    everything = _united(used, launch.floats)
+    everything = united_bytes(used)
     share = l1_share_bytes(launch.held.blocks_per_sm, shared_allocation(launch.shared_bytes, device), device)
     prints = _from_l2(launch, sheet, share, asked, loads)
     between = lost_between_launches(used, everything, warm, float(device.l2.effective_capacity_bytes))
@@ -163,7 +164,7 @@ def _from_memory(
     whole_lost = lost_by_age(_total(layers), capacity)
     inner_lost = {loops: lost_by_age(size, capacity) for loops, size in sets.items()}
     firsts = [t for t in used if t.plan.kind == "load" and t.plan.repeats is None]
-    alone, shared = _summed(firsts), _united(firsts, f)
+    alone, shared = _summed(firsts), united_bytes(firsts)
     fetched_before: dict[int, tuple[Floats, Floats]] = {}
     stores = [t for t in used if t.plan.kind == "store"]
     of_wave = sum((steps[id(t)][0] for t in stores), _nothing())
@@ -267,9 +268,9 @@ def _summed(used: Iterable[AccessTotals]) -> dict[str, Floats]:
     return sums
 
 
-def _united(used: Sequence[AccessTotals], f: list[Any]) -> dict[str, Floats]:
+def united_bytes(used: Sequence[AccessTotals]) -> dict[str, Floats]:
     """Distinct bytes of each buffer: accesses of one buffer overlap, and touch no more than all of it."""
-    sizes = {t.plan.access.buffer.name: np.maximum(f[t.plan.array], t.footprint_bytes) for t in used}
+    sizes = {t.plan.access.buffer.name: np.maximum(t.array_bytes, t.footprint_bytes) for t in used}
     return {name: np.minimum(total, sizes[name]) for name, total in _summed(used).items()}
 
 

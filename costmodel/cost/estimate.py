@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from costmodel.charges.occupancy import LIMITERS
+from costmodel.cost.caching import united_bytes
 from costmodel.cost.evaluate import Charged, evaluate
 from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
 from costmodel.cost.given_registers import checked_registers
@@ -185,11 +186,9 @@ def _levels(device: Device, c: Charged) -> tuple[Level, ...]:
     glob = [a for a in c.accesses if a.plan.access.buffer.space == "global"]
     shared = [a for a in c.accesses if a.plan.access.buffer.space == "shared"]
     requested = sum(_one(a.requested_bytes) for a in glob)
-    largest: dict[tuple[str, str], float] = {}
-    for a in glob:
-        key = (a.plan.access.buffer.name, a.plan.kind)
-        largest[key] = max(largest.get(key, 0.0), _one(a.footprint_bytes))
-    footprint = sum(largest.values())
+    touching = [a for a in glob if a.plan.whole is not None and a.plan.repeats is None]
+    kinds = [[a for a in touching if a.plan.kind == kind] for kind in ("load", "store")]
+    footprint = sum(_one(bytes_) for accesses in kinds for bytes_ in united_bytes(accesses).values())
     asked = sum(_one(a.sectors) for a in glob) * sector
     from_l2, from_dram = (_one(c.amounts[name][0]) for name in ("l2", "dram"))
     levels = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from costmodel.cost.sheet import Sheet
 from costmodel.counts.affine import affine_terms
 from costmodel.counts.footprint import SHIFT
 from costmodel.ir import Loop, Site
+from costmodel.symbols import Minimum
 
 __all__ = ["FootprintPlan", "PartPlan", "StepPlan", "Values", "footprint_plan"]
 
@@ -39,10 +41,10 @@ class PartPlan:
 
 @dataclass(frozen=True, slots=True)
 class FootprintPlan:
-    """A footprint: handle of its elements, and the terms it is the sum of."""
+    """A footprint: handle of its elements, and the sums of terms of which the least is its size."""
 
     elements: int
-    parts: tuple[PartPlan, ...]
+    sums: tuple[tuple[PartPlan, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,11 @@ class StepPlan:
     extents: tuple[int, ...]
 
 
-def footprint_plan(parts: tuple[Part, ...], site: Site, over: tuple[Loop, ...], sheet: Sheet) -> FootprintPlan:
+def footprint_plan(sums: tuple[tuple[Part, ...], ...], site: Site, over: tuple[Loop, ...], sheet: Sheet) -> FootprintPlan:
     """Put a union of footprints, of what runs while the loops `over` do, into a sheet."""
-    elements = sum((part.times * part.footprint.elements for part in parts), sympy.Integer(0))
-    return FootprintPlan(sheet.add(elements), tuple(_part_plan(part, site, over, sheet) for part in parts))
+    elements = [sum((part.times * part.footprint.elements for part in parts), sympy.Integer(0)) for parts in sums]
+    plans = tuple(tuple(_part_plan(part, site, over, sheet) for part in parts) for parts in sums)
+    return FootprintPlan(sheet.add(reduce(Minimum, elements)), plans)
 
 
 def _part_plan(part: Part, site: Site, over: tuple[Loop, ...], sheet: Sheet) -> PartPlan:
@@ -83,14 +86,29 @@ class Values:
 
     def bytes(self, p: FootprintPlan, itemsize: int, granule: int) -> Floats:
         """Bytes of a footprint in whole sectors or lines of `granule` bytes, the mean over where rows start."""
-        total = sum(self._part(part, itemsize, granule) for part in p.parts)
-        bytes_: Floats = np.maximum(total, np.full(1, float(granule)))
+        least = self._sum(p.sums[0], itemsize, granule)
+        for parts in p.sums[1:]:
+            least = np.minimum(least, self._sum(parts, itemsize, granule))
+        bytes_: Floats = np.maximum(least, np.full(1, float(granule)))
         return bytes_
 
     def run_bytes(self, p: FootprintPlan, itemsize: int, granule: int) -> Floats:
-        """Consecutive bytes of a footprint's first term, in whole sectors."""
-        v, first = self.whole, p.parts[0]
-        return run_bytes([v[h] for h in first.strides], [v[h] for h in first.extents], itemsize, granule)
+        """Consecutive bytes of the first term of a footprint's least sum, in whole sectors."""
+        runs = [self._run(parts[0], itemsize, granule) for parts in p.sums]
+        if len(runs) == 1:
+            return runs[0]
+        sizes = [self._sum(parts, itemsize, granule) for parts in p.sums]
+        every = np.broadcast_arrays(*runs, *sizes)
+        least = np.argmin(np.stack(every[len(runs) :]), axis=0)
+        run: Floats = np.take_along_axis(np.stack(every[: len(runs)]), least[None], 0)[0]
+        return run
+
+    def _run(self, p: PartPlan, itemsize: int, granule: int) -> Floats:
+        v = self.whole
+        return run_bytes([v[h] for h in p.strides], [v[h] for h in p.extents], itemsize, granule)
+
+    def _sum(self, parts: tuple[PartPlan, ...], itemsize: int, granule: int) -> Floats | float:
+        return sum(self._part(part, itemsize, granule) for part in parts)
 
     def _part(self, p: PartPlan, itemsize: int, granule: int) -> Floats | float:
         v = self.whole

@@ -51,6 +51,8 @@ class AccessTotals:
     """The same while the launch itself runs: what it stored last is written when the next one needs its place."""
     l2_efficiency: Floats = field(default_factory=_one)
     footprint_bytes: Floats = field(default_factory=_nothing)
+    array_bytes: Floats = field(default_factory=_nothing)
+    """Of the whole array."""
     dram_efficiency: Floats = field(default_factory=_one)
     check_share: Floats = field(default_factory=_one)
     """Bytes of memory with their check bits over bytes; the achievable bandwidth is of bytes without them."""

@@ -2,8 +2,8 @@
 
 A stencil written out by hand loads an array at several fixed distances; a softmax reads its row in three
 loops. Loads whose indices differ by whole numbers only form a family. Those in the same loops touch
-one union: a box where the distances fill one, a star where they lie on the axes through a point, else the
-bounding box or the sum of its parts, if that is less. A member in other loops repeats what an earlier
+one union: a box where the distances fill one, a star where they lie on the axes through a point, else what
+touches fewest sectors of several sums of boxes (see `cost.coverings`). A member in other loops repeats what an earlier
 one fetched, as far as a cache kept it.
 """
 
@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 
 import sympy
 
+from costmodel.cost.coverings import Box, Term, coverings
 from costmodel.counts.affine import affine_terms
 from costmodel.counts.footprint import SHIFT, Footprint, footprint
 from costmodel.ir import Access, Kernel, Loop, Site, Statement
-from costmodel.symbols import Minimum, index, to_text
+from costmodel.symbols import index, to_text
 
 __all__ = ["Part", "Role", "roles"]
 
@@ -49,21 +50,30 @@ class Role:
     distances: tuple[tuple[int, ...], ...] = ()
     """Of each member from the first, along each dimension."""
 
-    def union(self, kernel: Kernel, site: Site, over: tuple[Loop, ...]) -> tuple[Part, ...]:
-        """What the family touches while the loops `over` run, as a sum of footprints."""
-        first = self.members[0]
-        spans = [(min(d), max(d)) for d in zip(*self.distances, strict=True)]
-        apart = [d for d, (low, high) in enumerate(spans) if high > low]
-        if not apart:
-            return (Part(1, first, footprint(kernel, site, first, over)),)
-        centre = _centre(self.distances) if len(apart) > 1 else None
-        if centre is not None:
-            middle = _moved(first, centre)
-            axes = [_box(kernel, site, middle, over, {d: (spans[d][0] - centre[d], spans[d][1] - centre[d])}) for d in apart]
-            return (*axes, Part(1 - len(apart), middle, footprint(kernel, site, middle, over)))
-        hull = _box(kernel, site, first, over, {d: spans[d] for d in apart})
-        one = footprint(kernel, site, first, over).elements * len(self.members)
-        return (replace(hull, footprint=replace(hull.footprint, elements=Minimum(hull.footprint.elements, one))),)
+    def unions(self, kernel: Kernel, site: Site, over: tuple[Loop, ...]) -> tuple[tuple[Part, ...], ...]:
+        """What the family touches while the loops `over` run, as sums of footprints of which the least counts."""
+        known: dict[tuple[tuple[int, int], ...], Footprint] = {}
+        return tuple(self._sum(terms, kernel, site, over, known) for terms in coverings(self.distances))
+
+    def _sum(
+        self,
+        terms: tuple[Term, ...],
+        kernel: Kernel,
+        site: Site,
+        over: tuple[Loop, ...],
+        known: dict[tuple[tuple[int, int], ...], Footprint],
+    ) -> tuple[Part, ...]:
+        """The footprints of boxes; those that differ in whole rows only are one part."""
+        parts: dict[tuple[object, ...], Part] = {}
+        for times, box in terms:
+            size = tuple((high - low, step) for low, high, step in box)
+            wide, loops = _wide(self.members[0], box)
+            if size not in known:
+                known[size] = footprint(kernel, replace(site, loops=(*site.loops, *loops)), wide, (*over, *loops))
+            key = (size, box[-1][0], times > 0)
+            before = parts[key].times if key in parts else 0
+            parts[key] = Part(before + times, parts[key].access if key in parts else wide, known[size])
+        return tuple(parts.values())
 
     def singly(self, kernel: Kernel, site: Site, over: tuple[Loop, ...]) -> tuple[Part, ...]:
         """What each member touches by itself; those that differ in whole rows only are one part."""
@@ -74,27 +84,21 @@ class Role:
         return tuple(Part(times, _moved(first, (*rows, d)), alone) for d, times in along.items())
 
 
-def _centre(distances: tuple[tuple[int, ...], ...]) -> tuple[int, ...] | None:
-    """The member on whose axes all others lie, if there is one."""
-    for centre in distances:
-        if all(sum(a != b for a, b in zip(other, centre, strict=True)) <= 1 for other in distances):
-            return centre
-    return None
-
-
 def _moved(access: Access, by: tuple[int | sympy.Expr, ...]) -> Access:
     return replace(access, index=tuple(i + d for i, d in zip(access.index, by, strict=True)))
 
 
-def _box(kernel: Kernel, site: Site, access: Access, over: tuple[Loop, ...], spans: dict[int, tuple[int, int]]) -> Part:
-    """The access at all distances within the spans of some dimensions."""
-    shifts = {d: index(f"{SHIFT}{d}") for d in spans}
-    extra = tuple(
-        Loop(shifts[d], sympy.Integer(high - low + 1), "serial", (), 0, sympy.Integer(high - low + 1))
-        for d, (low, high) in spans.items()
-    )
-    wide = _moved(access, tuple(shifts[d] + spans[d][0] if d in spans else 0 for d in range(len(access.index))))
-    return Part(1, wide, footprint(kernel, replace(site, loops=(*site.loops, *extra)), wide, (*over, *extra)))
+def _wide(access: Access, box: Box) -> tuple[Access, tuple[Loop, ...]]:
+    """The access at all distances in a box, and the loops that stand for these."""
+    loops: list[Loop] = []
+    by: list[int | sympy.Expr] = []
+    for d, (low, high, step) in enumerate(box):
+        by.append(low)
+        if high > low:
+            shift, extent = index(f"{SHIFT}{d}"), sympy.Integer((high - low) // step + 1)
+            loops.append(Loop(shift, extent, "serial", (), 0, extent))
+            by[d] = shift * step + low
+    return _moved(access, tuple(by)), tuple(loops)
 
 
 _Key = tuple[str, ...]
