@@ -167,9 +167,11 @@ SCHEDULES = {"WIDTH": WIDTHS + [0] * len(BLOCKS), "T": [LANES * WARPS] * len(WID
 SPACE = {"softmax": {"B": 8192, "H": [256, 1024, 4096, 16384], "WIDTH": [256, 1024, 0], "T": 512}}
 CALL_S = 12e-6
 """Between events around a Python call, beside the kernel: 5 to 30 µs (description of NeuSight's data); their geometric mean."""
+LLMCOMPASS = {"A100": "a100_sxm4_80gb"}
+"""Of 80 GB: `gelu_fp16` reads and writes 1561 GB/s there, and boards of 40 GB have 1555 at most."""
 DATASETS = {
     "neusight_softmax": {"description": softmax, "schedules": SCHEDULES, "launch_s": CALL_S},
-    "softmax_fp16": {"description": softmax_f16, "schedules": SCHEDULES},
+    "softmax_fp16": {"description": softmax_f16, "schedules": SCHEDULES, "gpus": LLMCOMPASS},
     "neusight_ln": {"description": layer_norm, "launch_s": CALL_S},
-    "layernorm_fp16": {"description": layer_norm_f16},
+    "layernorm_fp16": {"description": layer_norm_f16, "gpus": LLMCOMPASS},
 }
