@@ -198,5 +198,5 @@ DATASETS = {
         "otherwise": "rocBLAS's kernels copy through registers, not asynchronously, and are not described",
     },
 }
-"""The first was measured in a graph of six layers with six weights and one X (ai-dynamo/aiconfigurator). The A100 of the second is
-one of 80 GB: its element-wise operators read and write 1561 GB/s, and boards of 40 GB have 1555 at most."""
+"""The first was measured in a graph of six layers with six weights and one X (ai-dynamo/aiconfigurator). The A100 of the second
+has 80 GB: its element-wise operators read and write 1561 GB/s, and boards of 40 GB have 1555 at most."""
