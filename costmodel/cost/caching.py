@@ -21,11 +21,13 @@ from costmodel.charges.caches import (
     wave_shape,
 )
 from costmodel.charges.channels import channel_efficiency
-from costmodel.charges.occupancy import Residency, shared_allocation
+from costmodel.charges.occupancy import shared_allocation
 from costmodel.charges.rows import row_efficiency
+from costmodel.cost.access_plan import WAVE
 from costmodel.cost.footprints import Values
+from costmodel.cost.launch import Launch, whole_rows
 from costmodel.cost.memory import AccessTotals, in_l1, is_atomic
-from costmodel.cost.plan import WAVE, Plan
+from costmodel.cost.plan import Plan
 from costmodel.cost.warmth import BACK_TO_BACK, Warm, lost_between_launches
 from costmodel.device import Device
 from costmodel.symbols import Program
@@ -41,33 +43,15 @@ def _nothing() -> Floats:
     return np.zeros(1)
 
 
-def fill_caches(
-    plan: Plan,
-    device: Device,
-    columns: Mapping[str, Any],
-    v: list[Any],
-    f: list[Any],
-    held: Residency,
-    shared_bytes: Ints,
-    blocks: Ints,
-    accesses: list[AccessTotals],
-    warm: Warm | int = BACK_TO_BACK,
-) -> None:
+def fill_caches(launch: Launch, accesses: list[AccessTotals], warm: Warm | int = BACK_TO_BACK) -> None:
     """Fill in bytes from L2 and from memory.
 
     Args:
-        plan: of the kernel.
-        device: the GPU.
-        columns: sizes.
-        v: the plan's formulas, whole.
-        f: the same in float64.
-        held: blocks of an SM.
-        shared_bytes: of a block.
-        blocks: of the launch.
+        launch: the configurations.
         accesses: all of them, with their requests.
         warm: what earlier launches left in L2 (`cost.warmth`).
     """
-    sheet = Values(v, f)
+    device, sheet = launch.device, Values(launch.whole, launch.floats)
     used = [t for t in accesses if t.plan.whole is not None]
     loads = [t for t in used if t.plan.kind == "load"]
     coarse = device.dram.sector_bytes
@@ -76,17 +60,14 @@ def fill_caches(
         assert t.plan.whole is not None
         most = asked[id(t.plan.access)] * max(coarse, device.l2.sector_bytes)
         t.footprint_bytes = np.minimum(sheet.bytes(t.plan.whole, _itemsize(t), coarse), most)
-    everything = _united(used, f)
-    shared = _united([t for t in loads if t.plan.repeats is None], f)
-    share = l1_share_bytes(held.blocks_per_sm, shared_allocation(shared_bytes, device), device)
-    prints = _from_l2(device, sheet, share, held.blocks_per_sm, blocks, asked, loads)
-    concurrent = np.minimum(blocks.astype(np.float64), np.maximum(held.blocks_per_sm.astype(np.float64), 1.0) * device.sm_count)
-    grid = tuple(np.broadcast_to(np.asarray(v[h], np.int64), blocks.shape) for h in plan.grid)
+    everything = _united(used, launch.floats)
+    share = l1_share_bytes(launch.held.blocks_per_sm, shared_allocation(launch.shared_bytes, device), device)
+    prints = _from_l2(launch, sheet, share, asked, loads)
     between = lost_between_launches(used, everything, warm, float(device.l2.effective_capacity_bytes))
-    _from_memory(plan, device, columns, f, concurrent, (grid[0], grid[1], grid[2]), used, between, shared, prints, share)
+    _from_memory(launch, used, between, prints, share)
     if device.dram.ecc_covers_bytes:
         for t in used:
-            t.check_share = check_share(_burst_bytes(t, f[plan.trips] == 0, device), device)
+            t.check_share = check_share(_burst_bytes(t, launch.floats[launch.plan.trips] == 0, device), device)
 
 
 def _itemsize(t: AccessTotals) -> int:
@@ -94,16 +75,11 @@ def _itemsize(t: AccessTotals) -> int:
 
 
 def _from_l2(
-    device: Device,
-    sheet: Values,
-    share: Floats,
-    resident: Ints,
-    blocks: Ints,
-    asked: Mapping[int, Floats],
-    loads: list[AccessTotals],
+    launch: Launch, sheet: Values, share: Floats, asked: Mapping[int, Floats], loads: list[AccessTotals]
 ) -> dict[int, list[Floats]]:
     """Fill in what L1 fetches; the result is what one block touches in one pass of each scope of a load, in sectors."""
-    f, sector, line = sheet.floats, device.l2.sector_bytes, device.l1.line_bytes
+    device, f = launch.device, launch.floats
+    sector, line = device.l2.sector_bytes, device.l1.line_bytes
     prints = {id(t): [sheet.bytes(s.footprint, _itemsize(t), sector) for s in t.plan.scopes] for t in loads}
     lines = {id(t): [sheet.bytes(s.footprint, _itemsize(t), line) for s in t.plan.scopes] for t in loads}
     once, again = _Totals(), _Totals()
@@ -123,7 +99,7 @@ def _from_l2(
         assert t.plan.singly is not None
         fetched = asked[id(t.plan.access)] * sector
         if in_l1(t.plan, device):
-            scopes, full = t.plan.scopes, _full_blocks(t, f, blocks)
+            scopes, full = t.plan.scopes, _full_blocks(t, f, launch.blocks)
             alone = sheet.bytes(t.plan.singly, _itemsize(t), sector) * full * f[scopes[-1].passes]
             fetched = np.minimum(fetched, np.maximum(alone, 1.0))
             for depth in range(len(scopes) - 1, -1, -1):
@@ -131,7 +107,7 @@ def _from_l2(
                 key = (*scopes[depth].loops, "") if last else scopes[depth].loops
                 if key not in lost:
                     trips = once.members[key] if last else f[scopes[depth + 1].passes] / f[scopes[depth].passes]
-                    room = share / line * (resident if scopes[depth].straight else 1)
+                    room = share / line * (launch.held.blocks_per_sm if scopes[depth].straight else 1)
                     lost[key] = lost_by_use(once.sums[key] / line, again.sums[key] / line, trips, room)
                 fetched = reused(fetched, prints[id(t)][depth] * f[scopes[depth].passes] * full, lost[key])
             fetched = np.maximum(fetched, np.minimum(asked[id(t.plan.access)] * sector, t.footprint_bytes))
@@ -158,19 +134,18 @@ class _Totals:
 
 
 def _from_memory(
-    plan: Plan,
-    device: Device,
-    columns: Mapping[str, Any],
-    f: list[Any],
-    concurrent: Floats,
-    grid: tuple[Ints, Ints, Ints],
+    launch: Launch,
     used: list[AccessTotals],
     between: Mapping[str, tuple[Floats, Floats]],
-    shared: dict[str, Floats],
     prints: dict[int, list[Floats]],
     share: Floats,
 ) -> None:
     """Fill in what L2 fetches and writes back."""
+    plan, device, columns, f = launch.plan, launch.device, launch.columns, launch.floats
+    resident = np.maximum(launch.held.blocks_per_sm.astype(np.float64), 1.0) * device.sm_count
+    concurrent = np.minimum(launch.blocks.astype(np.float64), resident)
+    x, y, z = (whole_rows(launch.whole[h], launch.rows) for h in plan.grid)
+    grid = (x, y, z)
     capacity, coarse = float(device.l2.effective_capacity_bytes), device.dram.sector_bytes
     coarser = max(coarse / device.l2.sector_bytes, 1.0)
     wave = wave_shape(concurrent, grid)
@@ -187,7 +162,8 @@ def _from_memory(
     outer_lost = [lost_by_age(distance, capacity) for _, _, distance in outer]
     whole_lost = lost_by_age(_total(layers), capacity)
     inner_lost = {loops: lost_by_age(size, capacity) for loops, size in sets.items()}
-    alone = _summed(t for t in used if t.plan.kind == "load" and t.plan.repeats is None)
+    firsts = [t for t in used if t.plan.kind == "load" and t.plan.repeats is None]
+    alone, shared = _summed(firsts), _united(firsts, f)
     fetched_before: dict[int, tuple[Floats, Floats]] = {}
     stores = [t for t in used if t.plan.kind == "store"]
     of_wave = sum((steps[id(t)][0] for t in stores), _nothing())

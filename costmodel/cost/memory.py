@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from costmodel.charges.coalescing import coalesce, distinct_granules
 from costmodel.charges.pipes import copy_cycles, l1_cycles, shared_cycles
-from costmodel.cost.plan import AccessPlan, Plan
+from costmodel.cost.access_plan import AccessPlan
+from costmodel.cost.plan import Plan
 from costmodel.counts import warp_requests
 from costmodel.counts.lane_plan import LanePlan, lane_plan
 from costmodel.device import Device

@@ -14,6 +14,7 @@ import sympy
 
 from costmodel.charges.registers import Kind
 from costmodel.cost.sheet import Sheet
+from costmodel.cost.trips import rolled
 from costmodel.ir import Access, Barrier, Kernel, Loop, Site, Statement
 
 __all__ = ["RegionPlan", "RegisterPlan", "register_plan", "updated_arrays"]
@@ -83,14 +84,10 @@ def _regions(kernel: Kernel) -> dict[tuple[tuple[Loop, ...], int], _Region]:
         if isinstance(site.leaf, Barrier):
             phase += 1
             continue
-        region = found.setdefault((_rolled(site), phase), _Region())
+        region = found.setdefault((rolled(site.loops), phase), _Region())
         region.sites.append(site)
         region.numbers.append(number)
     return found
-
-
-def _rolled(site: Site) -> tuple[Loop, ...]:
-    return tuple(loop for loop in site.serial() if loop.unroll != loop.extent)
 
 
 @dataclass(slots=True)
@@ -109,7 +106,7 @@ def _lives(kernel: Kernel) -> dict[str, _Life]:
         for name in updated_arrays(site.leaf):
             life = lives.setdefault(name, _Life(number, number, set()))
             life.last = number
-            life.loops |= {loop.index.name for loop in _rolled(site)}
+            life.loops |= {loop.index.name for loop in rolled(site.loops)}
     return lives
 
 

@@ -1,0 +1,191 @@
+"""What is worked out once for each access of a kernel: its bytes, and what it touches in each loop, wave and launch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import sympy
+
+from costmodel.cost.footprints import FootprintPlan, StepPlan, footprint_plan
+from costmodel.cost.sharing import Part, Role
+from costmodel.cost.sheet import Sheet
+from costmodel.cost.trips import mean_extent
+from costmodel.counts.footprint import footprint
+from costmodel.counts.nests import executions
+from costmodel.ir import Access, Kernel, Loop, Site, Statement
+from costmodel.ir.checks import describe
+from costmodel.symbols import FloorDiv, Maximum, Minimum, Mod, Program, compile_program, size
+
+__all__ = ["WAVE", "AccessPlan", "ScopePlan", "Sheets", "access_plan"]
+
+WAVE = ("wave_x", "wave_y", "wave_z")
+"""Columns that give the blocks of one wave along x, y, z."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopePlan:
+    """A loop around a load: its footprint in one pass, the passes of one block, and the loop's identity."""
+
+    footprint: FootprintPlan
+    passes: int
+    loops: tuple[str, ...]
+    straight: bool
+    """Whether a warp issues what is inside back to back: all loops inside are unrolled."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPlan:
+    """One access of one statement."""
+
+    site: Site
+    access: Access
+    text: str
+    """As its author wrote it."""
+    kind: str
+    """`load` or `store`."""
+    requested: int
+    """Handle: thread-level executions times bytes."""
+    scopes: tuple[ScopePlan, ...]
+    """Of global accesses: the whole block first, then each serial loop inwards."""
+    wave: tuple[FootprintPlan, ...]
+    """Of global accesses: what one wave touches in one pass through each scope."""
+    singly: FootprintPlan | None
+    """What the loads of a family touch in one pass of all serial loops, were nothing of it shared between them."""
+    members: int
+    """Loads of the family."""
+    span: FootprintPlan | None
+    """Of global accesses: what blocks touch, in the sheet `spans`."""
+    step: StepPlan | None
+    """Of a wave in one machine iteration."""
+    whole: FootprintPlan | None
+    array: int
+    """Handle: bytes of the whole array."""
+    tile: Program | None
+    """Where blocks are swizzled: the offset of a block's part from block indices `block_x`, `block_y`, `block_z`."""
+    filled: tuple[int, int] | None
+    """Handles: executions that guards on block indices let pass, and all; None where there are no such guards."""
+    per_address: int
+    """Handle: requests that share one computed address: unrolled steps along the last dimension are immediate offsets."""
+    staged: bool
+    """True for a global load whose statement stores to shared memory."""
+    follows: Access | None
+    """A load that brings in this one's elements too (see `cost.sharing`)."""
+    addressed: bool
+    """Whether its address is computed, not a known distance from another's."""
+    repeats: Access | None
+    """An earlier load, in other loops, of the same elements."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheets:
+    """Formulas by what they need besides sizes."""
+
+    sizes: Sheet
+    waves: Sheet
+    """The wave's shape."""
+    spans: Sheet
+    """A box of blocks, given as the wave's shape."""
+
+
+def access_plan(
+    kernel: Kernel, site: Site, access: Access, kind: str, count: sympy.Expr, role: Role | None, sheets: Sheets
+) -> AccessPlan:
+    """Add the formulas of one access to the sheets.
+
+    Args:
+        kernel: the kernel.
+        site: the statement's place in it.
+        access: one of its accesses.
+        kind: `load` or `store`.
+        count: thread-level executions of the statement.
+        role: of a global load in its family.
+        sheets: take the formulas.
+    """
+    sheet, waves, spans = sheets.sizes, sheets.waves, sheets.spans
+    assert isinstance(site.leaf, Statement)
+    staged = kind == "load" and access.buffer.space == "global" and any(a.buffer.space == "shared" for a in site.leaf.stores)
+    bare = AccessPlan(
+        site=site,
+        access=access,
+        text=describe(access),
+        kind=kind,
+        requested=sheet.add(count * access.bytes),
+        scopes=(),
+        wave=(),
+        singly=None,
+        members=len(role.members) if role else 1,
+        span=None,
+        step=None,
+        whole=None,
+        array=sheet.add(access.buffer.size_bytes),
+        tile=None,
+        filled=None,
+        per_address=sheet.add(_requests_per_address(site, access)),
+        staged=staged,
+        follows=role.follows if role else None,
+        addressed=role.addressed if role else True,
+        repeats=role.repeats if role else None,
+    )
+    if access.buffer.space != "global" or bare.follows is not None:
+        return bare
+
+    def touched(over: tuple[Loop, ...], into: Sheet) -> FootprintPlan:
+        parts = role.union(kernel, site, over) if role else (Part(1, access, footprint(kernel, site, access, over)),)
+        return footprint_plan(parts, site, over, into)
+
+    serial = site.serial()
+    threads = tuple(loop for loop in site.loops if loop.kind == "thread")
+    truncated = tuple(replace(loop, extent=size(WAVE[loop.axis])) if loop.kind == "block" else loop for loop in site.loops)
+    blocks = tuple(loop for loop in truncated if loop.kind == "block")
+    scopes, passes_of_wave = [], []
+    for depth in range(len(serial) + 1):
+        passes = sympy.Mul(*(mean_extent(loop, site.loops) for loop in serial[:depth]))
+        plan = touched((*threads, *serial[depth:]), sheet)
+        straight = depth < len(serial) and all(loop.unroll != 1 for loop in serial[depth:])
+        scopes.append(ScopePlan(plan, sheet.add(passes), tuple(loop.index.name for loop in serial[:depth]), straight))
+        passes_of_wave.append(touched((*blocks, *threads, *serial[depth:]), waves))
+    at_once = tuple(loop for loop in truncated if loop.kind != "serial" or loop.unroll == loop.extent)
+    together = footprint(kernel, site, access, at_once)
+    step = StepPlan(tuple(waves.add(e) for e in together.steps[::2]), tuple(waves.add(e) for e in together.steps[1::2]))
+    return replace(
+        bare,
+        scopes=tuple(scopes),
+        wave=tuple(passes_of_wave),
+        singly=footprint_plan(role.singly(kernel, site, threads), site, threads, sheet) if role else None,
+        span=touched((*blocks, *threads, *serial), spans),
+        step=step,
+        whole=touched(site.loops, sheet),
+        tile=_tile(site, access),
+        filled=_filled(kernel, site, sheet),
+    )
+
+
+def _filled(kernel: Kernel, site: Site, sheet: Sheet) -> tuple[int, int] | None:
+    """What blocks at the edge of the grid leave out."""
+    blocks = {loop.index for loop in site.loops if loop.kind == "block"}
+    edges = [
+        replace(g, conditions=tuple(c for c in g.conditions if (c[1].free_symbols | c[2].free_symbols) & blocks))
+        for g in site.guards
+        if g.fraction is None
+    ]
+    edges = [g for g in edges if g.conditions]
+    if not edges:
+        return None
+    every = executions(kernel, replace(site, guards=()))
+    return sheet.add(executions(kernel, replace(site, guards=tuple(edges)))), sheet.add(every)
+
+
+def _tile(site: Site, access: Access) -> Program | None:
+    """The block's part of the offset, where it is not affine in the block indices."""
+    blocks = {loop.index: sympy.Symbol(f"block_{'xyz'[loop.axis]}", integer=True) for loop in site.loops if loop.kind == "block"}
+    calls = access.offset.atoms(Mod, FloorDiv, Minimum, Maximum)
+    if not any(c.free_symbols & blocks.keys() for c in calls):
+        return None
+    still = {loop.index: sympy.Integer(0) for loop in site.loops if loop.kind != "block"}
+    return compile_program([access.offset.xreplace({**still, **blocks})])
+
+
+def _requests_per_address(site: Site, access: Access) -> sympy.Expr:
+    """Steps of unrolled loops that move only along the last dimension, whose stride the compiler knows."""
+    last, others = access.index[-1].free_symbols, set().union(*(e.free_symbols for e in access.index[:-1]))
+    return sympy.Mul(*(loop.unroll for loop in site.serial() if loop.index in last and loop.index not in others))
