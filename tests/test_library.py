@@ -102,6 +102,12 @@ def test_a_gpu_that_is_not_described_is_named_and_the_others_are_judged(two_gpus
     assert "1 ok, but without a positive time_ms" in rate.reason
 
 
+def test_a_data_set_may_mean_another_gpu_by_a_name(two_gpus: Path) -> None:
+    _, measured = load(two_gpus / "two.csv")
+    assert validate(measured).device == "a100_sxm4_80gb"
+    assert validate(measured, device=find_device("A100")).device == "a100_pcie_40gb"
+
+
 def test_where_nothing_else_is_left_it_is_an_error(two_gpus: Path) -> None:
     choice = Choice(gpus=("MI*",))
     measured, _ = load_files([two_gpus / "two.csv"], choice)

@@ -57,6 +57,8 @@ class DatasetMapping:
     """What the measurement adds to each launch; the device's launch overhead if None."""
     units: Mapping[str, float] = field(default_factory=dict)
     """Column to how much of our counter is one of it (a transaction of 32 bytes); 1 where it is left out."""
+    gpus: Mapping[str, str] = field(default_factory=dict)
+    """GPU as the data name it to the profile that is meant, where the name alone would mean another."""
 
     def counters_for(self, device: Device) -> dict[str, str]:
         """Column to counter name on this device."""
@@ -177,5 +179,6 @@ def _datasets() -> dict[str, DatasetMapping]:
                 warm=entry.get("warm", BACK_TO_BACK),
                 launch_s=entry.get("launch_s"),
                 units=entry.get("units", {}),
+                gpus=entry.get("gpus", {}),
             )
     return found

@@ -133,7 +133,7 @@ def prepare(measured: Measured, kernel: str | None = None, device: Device | None
         ProfileError: no profile of that name.
     """
     mapping = _mapping(kernel or measured.kernel)
-    found = device or find_device(measured.gpu)
+    found = device or find_device(mapping.gpus.get(measured.gpu, measured.gpu))
     where = f"{measured.file}: {measured.kernel} on {measured.gpu}"
     if measured.rows.empty:
         raise NoRowsError(f"{where}: no measured row is left: {_unmeasured(measured.failed)}")

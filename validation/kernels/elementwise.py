@@ -52,4 +52,9 @@ SPACE = {"elementwise": {"op": "gelu", "B": 8192, "H": [1024, 2048, 4096, 8192]}
 CALL_S = 12e-6
 """Between events around a Python call, beside the kernel: 5 to 30 µs (description of NeuSight's data); their geometric mean."""
 # The LLMCompass files do not say what their times hold beside the kernel: those are priced with the device's launch overhead.
-DATASETS = {"neusight_elem": {"description": elementwise, "launch_s": CALL_S}, "gelu_fp16": {"description": gelu_f16}}
+LLMCOMPASS = {"A100": "a100_sxm4_80gb"}
+"""Of 80 GB: `gelu_fp16` reads and writes 1561 GB/s there, and boards of 40 GB have 1555 at most."""
+DATASETS = {
+    "neusight_elem": {"description": elementwise, "launch_s": CALL_S},
+    "gelu_fp16": {"description": gelu_f16, "gpus": LLMCOMPASS},
+}

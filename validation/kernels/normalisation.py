@@ -168,9 +168,11 @@ SPACE = {"softmax": {"B": 8192, "H": [256, 1024, 4096, 16384], "WIDTH": [256, 10
 CALL_S = 12e-6
 """Between events around a Python call, beside the kernel: 5 to 30 µs (description of NeuSight's data); their geometric mean."""
 # The LLMCompass files do not say what their times hold beside the kernel: those are priced with the device's launch overhead.
+LLMCOMPASS = {"A100": "a100_sxm4_80gb"}
+"""Of 80 GB: `gelu_fp16` reads and writes 1561 GB/s there, and boards of 40 GB have 1555 at most."""
 DATASETS = {
     "neusight_softmax": {"description": softmax, "schedules": SCHEDULES, "launch_s": CALL_S},
-    "softmax_fp16": {"description": softmax_f16, "schedules": SCHEDULES},
+    "softmax_fp16": {"description": softmax_f16, "schedules": SCHEDULES, "gpus": LLMCOMPASS},
     "neusight_ln": {"description": layer_norm, "launch_s": CALL_S},
-    "layernorm_fp16": {"description": layer_norm_f16},
+    "layernorm_fp16": {"description": layer_norm_f16, "gpus": LLMCOMPASS},
 }
