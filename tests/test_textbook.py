@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from costmodel import Scorer, estimate, kernel
 from costmodel.charges.crossbar import port_bytes
 from costmodel.charges.pipes import l1_cycles
-from costmodel.charges.rows import ACTIVATION_BYTES, row_efficiency, run_bytes
+from costmodel.charges.rows import ACTIVATION_BYTES, ROW_BYTES, row_efficiency, run_bytes
 from costmodel.cost import dataset_mapping, find_description
 from costmodel.counts import Requests
 from costmodel.device import find_device
@@ -44,7 +44,20 @@ def test_the_first_run_ends_where_a_gap_of_a_sector_begins(loops, itemsize, sect
         if start >= end + sector:
             break
         end = max(end, start + itemsize)
-    assert run_bytes(strides, extents, itemsize, sector).tolist() == [-(-end // sector) * sector]
+    first = -(-end // sector) * sector
+    (found,) = run_bytes(strides, extents, itemsize, sector)
+    assert first <= found <= max(first, ROW_BYTES, first * (ROW_BYTES // sector))
+    if max(starts) < end or min(s * itemsize for s in strides) >= ROW_BYTES:
+        assert found == first
+
+
+@given(st.integers(1, 64), st.integers(1, 600), st.integers(2, 40))
+def test_runs_in_one_row_of_memory_count_together(elements, gap, pieces):
+    """Pieces of consecutive floats, some sectors apart: those that end before the row does."""
+    run = -(-4 * elements // 32) * 32
+    step = run + 32 * gap
+    together = sum((piece + 1) * step <= ROW_BYTES for piece in range(pieces)) or 1
+    assert run_bytes([1, step // 4], [elements, pieces], 4, 32).tolist() == [run * together]
 
 
 def test_runs_of_a_table_equal_those_of_its_rows():
