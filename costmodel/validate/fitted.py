@@ -1,6 +1,7 @@
 """Which constants of the model were chosen with measurements in view, and which measurements those were.
 
-All other constants come from data sheets, vendor documentation, papers or microbenchmarks and say so where they stand.
+All other constants come from data sheets, vendor documentation, papers, microbenchmarks or compiler output and say so
+where they stand.
 """
 
 from __future__ import annotations
@@ -58,6 +59,22 @@ FITTED = (
         ("RTX_2080_Ti",),
         "2026-11-21",
         "on a counter (L2 reads), not on times",
+    ),
+    Fit(
+        ("EVICTED_AT",),
+        "costmodel.charges.spills",
+        "convolution_ktt",
+        ("RTX_2080_Ti",),
+        "2026-11-21",
+        "on counters (L2 and DRAM sectors of kernels that spill), not on times",
+    ),
+    Fit(
+        ("HOISTED_WORDS", "LARGE_BODY", "LARGEST_BODY"),
+        "costmodel.charges.registers",
+        "convolution_ktt",
+        ("RTX_2080_Ti", "RTX_3090"),
+        "2026-11-21",
+        "on registers that compilers report, not on times",
     ),
     Fit(
         ("L1_WAYS",),
