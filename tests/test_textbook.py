@@ -46,6 +46,7 @@ def test_the_first_run_ends_where_a_gap_of_a_sector_begins(loops, itemsize, sect
         end = max(end, start + itemsize)
     first = -(-end // sector) * sector
     (found,) = run_bytes(strides, extents, itemsize, sector)
+    assert run_bytes([np.array([s]) for s in strides], extents, itemsize, sector).tolist() == [found]
     assert first <= found <= max(first, ROW_BYTES, first * (ROW_BYTES // sector))
     if max(starts) < end or min(s * itemsize for s in strides) >= ROW_BYTES:
         assert found == first
@@ -58,6 +59,7 @@ def test_runs_in_one_row_of_memory_count_together(elements, gap, pieces):
     step = run + 32 * gap
     together = sum((piece + 1) * step <= ROW_BYTES for piece in range(pieces)) or 1
     assert run_bytes([1, step // 4], [elements, pieces], 4, 32).tolist() == [run * together]
+    assert run_bytes([np.array([1]), step // 4], [elements, pieces], 4, 32).tolist() == [run * together]
 
 
 def test_runs_of_a_table_equal_those_of_its_rows():

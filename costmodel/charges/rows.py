@@ -12,6 +12,7 @@ V100 3 and 1: 96. The four-activate window is four times as long.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ def run_bytes(strides: Sequence[Any], extents: Sequence[Any], itemsize: int, sec
     """
     if not strides:
         return np.full(1, float(sector_bytes))
+    if all(isinstance(x, int) for x in (*strides, *extents)):
+        return np.full(1, _of_ints(tuple(strides), tuple(extents), itemsize, sector_bytes))
     c = np.abs(np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in strides)))).astype(np.int64) * itemsize
     n = np.stack(np.broadcast_arrays(*(np.atleast_1d(x) for x in extents))).astype(np.int64)
     c, n = np.broadcast_arrays(c, n)
@@ -52,6 +55,18 @@ def run_bytes(strides: Sequence[Any], extents: Sequence[Any], itemsize: int, sec
         pieces = np.maximum(pieces, np.where(beside, np.minimum(count, ROW_BYTES // np.maximum(step, 1)), 1))
     whole: Floats = (-(-span // sector_bytes) * sector_bytes * pieces).astype(np.float64)
     return whole
+
+
+@lru_cache(maxsize=4096)
+def _of_ints(strides: tuple[int, ...], extents: tuple[int, ...], itemsize: int, sector_bytes: int) -> float:
+    """`run_bytes` of a single configuration: most estimates are of one."""
+    span, pieces = itemsize, 1
+    for step, count in sorted((abs(s) * itemsize, n) for s, n in zip(strides, extents, strict=True)):
+        if 0 < step < span + sector_bytes and pieces == 1:
+            span += step * (count - 1)
+        elif 0 < step < ROW_BYTES and count > 1:
+            pieces = max(pieces, min(count, ROW_BYTES // step))
+    return float(-(-span // sector_bytes) * sector_bytes * pieces)
 
 
 def row_efficiency(run: Floats) -> Floats:

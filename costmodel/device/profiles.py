@@ -205,4 +205,9 @@ def _file_stamp(path: Path) -> tuple[int, int] | None:
 
 def _stamp(folder: Path) -> tuple[object, ...]:
     """Return what changes when a YAML file of a folder does."""
-    return tuple((p.name, _file_stamp(p)) for p in _boards(folder))
+    try:
+        with os.scandir(folder) as entries:
+            states = [(entry.name, entry.stat()) for entry in entries if entry.name.endswith(".yaml")]
+    except OSError:
+        return ()
+    return tuple(sorted((name, state.st_mtime_ns, state.st_size) for name, state in states))
