@@ -208,7 +208,7 @@ def _access(device: Device, a: AccessTotals) -> AccessCharge:
     requested, sectors, wavefronts = _one(a.requested_bytes), _one(a.sectors), _one(a.wavefronts)
     moved = sectors * device.l2.sector_bytes if space == "global" else wavefronts * device.shared.banks * device.shared.bank_bytes
     return AccessCharge(
-        a.plan.site.leaf.name,  # type: ignore[union-attr]
+        a.plan.site.statement.name,
         a.plan.text,
         space,
         a.plan.kind,

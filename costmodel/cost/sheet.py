@@ -72,9 +72,9 @@ def make_checks(kernel: Kernel) -> Checks:
 
     extents = [(f"the extent of loop {o.index}", o.extent) for o in kernel.loops() if not o.extent.free_symbols & indices]
     for site in kernel.statements():
-        for a in (*site.leaf.loads, *site.leaf.stores):  # type: ignore[union-attr]
+        for a in (*site.statement.loads, *site.statement.stores):
             if a.width != 1:
-                extents.append((f"the width of {a.buffer.name}[…] in {site.leaf.name!r}", a.width))  # type: ignore[union-attr]
+                extents.append((f"the width of {a.buffer.name}[…] in {site.statement.name!r}", a.width))
     return Checks(
         sheet,
         tuple((c, sheet.add(c[1]), sheet.add(c[2])) for c in kernel.requirements),

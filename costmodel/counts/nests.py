@@ -66,7 +66,7 @@ def work(kernel: Kernel, warp_size: int = 32) -> dict[tuple[str, str], sympy.Exp
     totals: dict[tuple[str, str], sympy.Expr] = {}
     for site in kernel.statements():
         count = None
-        for item in site.leaf.work:  # type: ignore[union-attr]
+        for item in site.statement.work:
             if count is None:
                 count = executions(kernel, site)
             amount = count * item.amount if item.kind != "mma" else count * item.amount / warp_size

@@ -165,9 +165,9 @@ def traffic(kernel: Kernel) -> Traffic:
 def _flows(kernel: Kernel) -> Iterator[Flow]:
     for site in kernel.statements():
         count = executions(kernel, site)
-        for access in site.leaf.loads:  # type: ignore[union-attr]
+        for access in site.statement.loads:
             yield from _path(kernel, site, access, count, store=False)
-        for access in site.leaf.stores:  # type: ignore[union-attr]
+        for access in site.statement.stores:
             yield from _path(kernel, site, access, count, store=True)
 
 
@@ -189,7 +189,7 @@ def _path(kernel: Kernel, site: Site, access: Access, count: sympy.Expr, *, stor
     }
     for source, target, print_, copies in chains.get(space, []):
         yield Flow(
-            site.leaf.name, describe(access), access.buffer.name,  # type: ignore[union-attr]
+            site.statement.name, describe(access), access.buffer.name,
             *((target, source) if store else (source, target)),
             count, count * access.bytes, copies * print_.elements * access.buffer.dtype.itemsize,
             None, print_ if not _blocks_guarded(site, blocks, copies) else replace(print_, certain=False),

@@ -1,6 +1,7 @@
 """What a kernel is, and how it is described, checked, drawn and stored."""
 
-from costmodel.ir.builder import Array, Builder, Reference, Static
+from costmodel.ir.arrays import Array, Reference
+from costmodel.ir.builder import Builder, Static
 from costmodel.ir.expressions import Comparison, Divisibility, Expr, ceil_div, facts_of, maximum, minimum
 from costmodel.ir.graph import loop_nest_graph, loose_ends
 from costmodel.ir.serialize import from_json, to_json

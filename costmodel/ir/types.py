@@ -163,6 +163,12 @@ class Site:
     loops: tuple[Loop, ...]
     guards: tuple[Guard, ...]
 
+    @property
+    def statement(self) -> Statement:
+        """The leaf of a site that is no barrier's, as `Kernel.statements` yields them."""
+        assert isinstance(self.leaf, Statement)
+        return self.leaf
+
     def serial(self) -> tuple[Loop, ...]:
         """The loops that run in each thread."""
         return tuple(loop for loop in self.loops if loop.kind == "serial")
