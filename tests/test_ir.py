@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import os
+import tempfile
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any
@@ -615,7 +616,7 @@ def _paths(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 DOCUMENT = json.loads(to_json(example.trace()))
 PATHS = [p for p in _paths(DOCUMENT) if p]
-TOUCHED = "/tmp/costmodel_was_here"
+TOUCHED = os.path.join(tempfile.gettempdir(), "costmodel_was_here")
 REPLACEMENTS: list[Any] = [
     None, True, False, 0, 1, -1, 7, 1e300, 2**70, "", "x", "N", "i", "thread_x", "0", "-1", "1/2", "N <", "N < B", "0**-1", "floor_div(N, 0)",
     f"__import__('os').system('touch {TOUCHED}')", "().__class__", "eval('1')", "9**9**9", "9**16**16", "block", "serial", "shared", "f64", "é",
