@@ -10,7 +10,7 @@ hashed over the sets of both. Stores write through L1, sector by sector, and sta
 until it needs their place. Launches follow each other: what fits L2 is still there from the last one.
 
 Source: loops and distances as in the layer conditions of kerncraft and warpspeed (Ernst et al., JPDC 173, 2023).
-Jia et al. 2018, Dissecting the NVIDIA Volta GPU architecture, chapter 3: L1 of Volta is not LRU; L2 has 16 ways.
+Jia et al. 2018, Dissecting the NVIDIA Volta GPU architecture, chapter 3: L1 of Volta is not LRU.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 L2_WAYS = 16
-"""Lines of a set of L2. Source: Jia et al. 2018, section 3.4 (Volta); taken to hold elsewhere."""
+"""Lines of a set of L2, replaced least recently used: preferred among policies on the DRAM counters of the star stencil on a V100
+(not on times); taken to hold elsewhere. Jia et al. 2018 are said to find 16 on Volta, which was not looked up."""
 
 
 def reused(fetched: Floats, distinct: Floats, lost: Floats | float) -> Floats:
