@@ -529,14 +529,14 @@ COMPILED = """
 
 
 def test_registers_of_the_compiled_gemm():
-    """24 configurations of the CLBlast GEMM; found: root mean square 20, most of it two tiles of 128 (their loop was unrolled less)."""
+    """24 configurations of the CLBlast GEMM; found: root mean square 12, most of it tiles of 64 and more accumulators."""
     names = ["MWG", "NWG", "KWG", "MDIMC", "NDIMC", "MDIMA", "NDIMB", "VWM", "VWN", "SA", "SB", "registers"]
     table = pd.DataFrame([[int(x) for x in line.split()] for line in COMPILED.split("\n") if line], columns=names)
     scores = Scorer(find_description("gemm_clblast"), "A100").score(table.assign(M=4096, N=4096, K=4096, KWI=2, STRM=0, STRN=0))
     error = scores.counters["registers"] - table["registers"].to_numpy()
-    assert np.sqrt((error**2).mean()) <= 21.0
-    assert np.abs(error).max() <= 50.0
-    assert np.median(np.abs(error)) <= 14.0
+    assert np.sqrt((error**2).mean()) <= 12.1
+    assert np.abs(error).max() <= 30.0
+    assert np.median(np.abs(error)) <= 9.0
 
 
 # Registers that nvcc reported for compute capability 3.0, 3.5 and 5.2, blocks of 16 × 16 threads.
