@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,15 @@ import pytest
 
 from costmodel import Scorer, estimate, kernel
 from costmodel.charges.bandwidth import mixed_efficiency
+from costmodel.charges.coalescing import coalesce
 from costmodel.charges.latency import pipeline_wait
 from costmodel.charges.overlap import overlap
 from costmodel.cost import best_schedule, dataset_mapping, find_description, score_measured
 from costmodel.cost.scorer import plan_for
 from costmodel.cost.warmth import reuse_distance
 from costmodel.counts import warp_requests
+from costmodel.counts.lane_plan import lane_plan
+from costmodel.counts.lanes import distinct_parts
 from costmodel.device import find_device
 from costmodel.dtypes import f32
 from costmodel.errors import DataError, DescriptionError, SizeError
@@ -218,26 +222,42 @@ def test_only_copies_and_matrix_instructions_are_asynchronous() -> None:
 # -- what need not be told apart
 
 
-@pytest.mark.parametrize("name", ["library_gemm", "linear", "bmm"])
+@pytest.mark.parametrize("name", ["library_gemm", "linear", "bmm", "gemm", "transpose_padded"])
 def test_pitches_and_joined_sizes_change_no_request(name: str) -> None:
+    """A table, whose pitches are replaced, asks for the sectors and lines of each row by itself, as it stands."""
     description = find_description(name)
     rng = np.random.default_rng(7)
-    if name == "library_gemm":
-        traced, fixed = description.trace(), {**TILE, "SPLIT": 1, "FEW": 1}
-        table = {n: rng.integers(1, 40, 12) * 64 for n in "NK"} | {"M": rng.integers(1, 700, 12)}
-    else:
-        traced = description.trace(V=1)
-        fixed = {"BM": 64, "BN": 128, "TM": 8, "TN": 8, "SLICES": 1, "SPLIT": 1} | ({"B": 2} if name == "bmm" else {})
-        table = {n: rng.integers(1, 3000, 12) for n in "MNK"}
+    statics, fixed, table = _wide_and_narrow(name, rng)
+    traced = description.trace(**statics)
+    replaced = 0
     for access in plan_for(traced).accesses:
         if access.access.buffer.space != "global":
             continue
-        many = warp_requests(traced, access.site, access.access, {**fixed, **table}).totals()
+        many = coalesce(warp_requests(traced, access.site, access.access, {**fixed, **table}))
         for row in range(12):
             one = {**fixed, **{n: int(c[row]) for n, c in table.items()}}
-            assert warp_requests(traced, access.site, access.access, one).totals()[0] == pytest.approx(
-                float(np.atleast_1d(many)[row])
-            )
+            lanes = lane_plan(traced, access.site, access.access, 128, one)
+            replaced += lanes.pitch is not None
+            sizes = lanes.completed(one)
+            (as_it_stands,) = distinct_parts(replace(lanes, pitch=None), sizes, 1, 32, 128, 1 << 20)
+            found = coalesce(replace(as_it_stands, outer=lanes.outer(sizes)[0]))
+            for figure in ("requests", "sectors", "lines"):
+                expected = float(getattr(found, figure)[0])
+                assert np.broadcast_to(getattr(many, figure), 12)[row] == pytest.approx(expected), figure
+    assert replaced
+
+
+def _wide_and_narrow(name: str, rng: np.random.Generator) -> tuple[dict[str, int], dict[str, int], dict[str, Any]]:
+    """Statics, fixed sizes, and twelve problem sizes around those at which rows come to lie far apart."""
+    if name == "library_gemm":
+        table = {n: rng.integers(1, 40, 12) * 64 for n in "NK"} | {"M": rng.integers(1, 700, 12)}
+        return {}, {**TILE, "SPLIT": 1, "FEW": 1}, table
+    if name == "gemm":
+        return {}, {"BM": 32, "BN": 64, "BK": 8, "TM": 4, "TN": 8}, {n: rng.integers(1, 30, 12) * 64 for n in "MNK"}
+    if name == "transpose_padded":
+        return {}, {"T": 32, "R": 8}, {"N": rng.integers(1, 30, 12) * 32}
+    fixed = {"BM": 64, "BN": 128, "TM": 8, "TN": 8, "SLICES": 1, "SPLIT": 1} | ({"B": 2} if name == "bmm" else {})
+    return {"V": 1}, fixed, {n: rng.integers(1, 3000, 12) for n in "MNK"}
 
 
 @pytest.mark.parametrize("gpu", ["H100", "A100"])

@@ -20,7 +20,7 @@ from costmodel.cost.ablation import ideal_access, uncached
 from costmodel.cost.caching import fill_caches
 from costmodel.cost.given_registers import GivenRegisters
 from costmodel.cost.launch import Launch, warp_executions, whole_rows
-from costmodel.cost.memory import AccessTotals, access_totals, memory_of
+from costmodel.cost.memory import AccessTotals, access_totals
 from costmodel.cost.plan import Plan
 from costmodel.cost.unit_cycles import DEVICE_WIDE, UnitCycles, unit_cycles
 from costmodel.cost.used_registers import used_registers
@@ -88,8 +88,7 @@ def evaluate(
         warm: what earlier launches left in L2 (`cost.warmth`).
     """
     launch = _launch(plan, device, columns, rows, registers, without)
-    memory = None if any(np.ndim(c) for c in columns.values()) else memory_of(device)
-    accesses = [access_totals(plan, a, device, columns, launch.floats, rows, memory) for a in plan.accesses]
+    accesses = [access_totals(plan, a, device, columns, launch.floats, rows) for a in plan.accesses]
     for a in accesses if without else ():
         ideal_access(a, device, without)
     fill_caches(launch, accesses, warm)

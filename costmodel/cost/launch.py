@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from costmodel.charges.occupancy import Residency
 from costmodel.cost.plan import Plan
-from costmodel.counts import request_parts
+from costmodel.cost.remembered import remembered
+from costmodel.counts import Requests
 from costmodel.device import Device
 
 __all__ = ["Launch", "warp_executions", "whole_rows"]
@@ -53,12 +54,15 @@ def whole_rows(value: Any, rows: int) -> Ints:
 
 def warp_executions(launch: Launch) -> list[Floats]:
     """Warp instructions of each statement: warps with at least one lane that passes its guards."""
-    threads, lanes = launch.threads.astype(np.float64) * launch.blocks, launch.device.limits.warp_size
+    threads = launch.threads.astype(np.float64) * launch.blocks
+    kernel, memory = launch.plan.kernel, remembered(launch.device)
     return [
-        np.broadcast_to(
-            sum(r.totals() for r in request_parts(launch.plan.kernel, s.site, None, launch.columns, lanes)), launch.warps.shape
-        )
+        np.broadcast_to(memory.totals(kernel, s.site, None, launch.columns, 1, _requests)[0], launch.warps.shape)
         if s.site.guards
         else launch.floats[s.executions] / threads * launch.warps
         for s in launch.plan.statements
     ]
+
+
+def _requests(r: Requests) -> tuple[Floats]:
+    return (r.totals(),)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,12 @@ from costmodel.charges.coalescing import coalesce, distinct_granules
 from costmodel.charges.pipes import copy_cycles, l1_cycles, shared_cycles
 from costmodel.cost.access_plan import AccessPlan
 from costmodel.cost.plan import Plan
-from costmodel.counts import Requests, request_parts
-from costmodel.counts.lane_plan import LanePlan, lane_plan
+from costmodel.cost.remembered import remembered
+from costmodel.counts import Requests
 from costmodel.device import Device
 from costmodel.ir import Statement
 
-__all__ = ["AccessTotals", "Memory", "access_totals", "in_l1", "is_asynchronous", "is_atomic", "memory_of"]
+__all__ = ["AccessTotals", "access_totals", "in_l1", "is_asynchronous", "is_atomic"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -63,9 +62,7 @@ class AccessTotals:
         return self.profiled_bytes * self.check_share
 
 
-def access_totals(
-    plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], f: list[Any], rows: int, memory: Memory | None
-) -> AccessTotals:
+def access_totals(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], f: list[Any], rows: int) -> AccessTotals:
     """Enumerate one access; bytes from caches are filled in later, when all accesses are known.
 
     Args:
@@ -75,44 +72,12 @@ def access_totals(
         columns: sizes.
         f: the plan's formulas in float64.
         rows: number of configurations.
-        memory: what is remembered of single configurations; None where a size is a column.
     """
-    requested = np.broadcast_to(f[a.requested], (rows,))
-    totals = _enumerated(plan, a, device, columns) if memory is None else _requests(plan, a, device, columns, memory)
-    return AccessTotals(a, totals[0], totals[1], requested, totals[2], totals[3], totals[4])
-
-
-_Totals = tuple[Floats, Floats, Floats, Floats, Floats]
-Memory = OrderedDict[tuple[Any, ...], tuple[LanePlan, _Totals]]
-_REMEMBERED: OrderedDict[Device, Memory] = OrderedDict()
-_MOST_DEVICES, _MOST_REMEMBERED = 64, 16_384
-
-
-def memory_of(device: Device) -> Memory:
-    """What was enumerated for single configurations on this device."""
-    if device not in _REMEMBERED:
-        _REMEMBERED[device] = OrderedDict()
-        if len(_REMEMBERED) > _MOST_DEVICES:
-            _REMEMBERED.popitem(last=False)
-    return _REMEMBERED[device]
-
-
-def _requests(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], memory: Memory) -> _Totals:
-    """Requests, path cycles, sectors, lines, wavefronts of one configuration.
-
-    What one pass of the loops that change a request takes is remembered; the other loops multiply it.
-    """
-    lanes = lane_plan(plan.kernel, a.site, a.access, _granule(a, device), columns)
-    columns = lanes.completed(columns)
-    times = float(lanes.outer(columns)[0])
-    key = (id(lanes), *(columns[n] for n in lanes.names))
-    known = memory.get(key)
-    if known is None or known[0] is not lanes:
-        known = memory[key] = (lanes, _enumerated(plan, a, device, columns, once=True))
-        if len(memory) > _MOST_REMEMBERED:
-            memory.popitem(last=False)
-    requests, cycles, sectors, lines, wavefronts = known[1]
-    return requests * times, cycles * times, sectors * times, lines * times, wavefronts * times
+    found = remembered(device).totals(
+        plan.kernel, a.site, a.access, columns, _granule(a, device), lambda r: _charged(a, r, device)
+    )
+    requests, cycles, sectors, lines, wavefronts = found
+    return AccessTotals(a, requests, cycles, np.broadcast_to(f[a.requested], (rows,)), sectors, lines, wavefronts)
 
 
 def in_l1(a: AccessPlan, device: Device) -> bool:
@@ -128,16 +93,8 @@ def _granule(a: AccessPlan, device: Device) -> int:
     return device.shared.bank_bytes if a.access.buffer.space == "shared" else a.access.buffer.dtype.itemsize
 
 
-def _enumerated(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], *, once: bool = False) -> _Totals:
-    """The figures of `_requests` for a whole table; `once` leaves out loops that change nothing."""
-    parts = request_parts(plan.kernel, a.site, a.access, columns, device.limits.warp_size, _granule(a, device))
-    figures = [_charged(a, replace(r, outer=1.0) if once else r, device) for r in parts]
-    requests, cycles, sectors, lines, wavefronts = (sum(each[1:], each[0]) for each in zip(*figures, strict=True))
-    return requests, cycles, sectors, lines, wavefronts
-
-
-def _charged(a: AccessPlan, r: Requests, device: Device) -> _Totals:
-    """The same of some requests."""
+def _charged(a: AccessPlan, r: Requests, device: Device) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Requests, path cycles, sectors, lines, wavefronts of some requests."""
     space = a.access.buffer.space
     if space == "global":
         moved = coalesce(r, device.l2.sector_bytes, device.l1.line_bytes)

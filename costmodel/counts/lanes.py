@@ -13,7 +13,7 @@ Linear thread id: `x + y·Dx + z·Dx·Dy`; a warp is `warp_size` consecutive ids
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,18 @@ import numpy.typing as npt
 
 from costmodel.counts.cases import MOST_CASES, Cases, TooManyCasesError, expand
 from costmodel.counts.lane_plan import LanePlan, lane_plan
-from costmodel.counts.nests import label
 from costmodel.ir import Access, Kernel, Site
 
-__all__ = ["WIDEST_BYTES", "Columns", "Requests", "fold_residues", "request_parts", "warp_requests"]
+__all__ = [
+    "WIDEST_BYTES",
+    "Columns",
+    "Requests",
+    "distinct_parts",
+    "distinct_rows",
+    "fold_residues",
+    "request_parts",
+    "warp_requests",
+]
 
 WIDEST_BYTES = 16
 """Widest load or store instruction of one lane. Source: CUDA C++ programming guide, device memory accesses."""
@@ -104,20 +112,38 @@ def request_parts(
     """The same, in parts of about `at_once` warps, of at least one case each; their totals add up."""
     plan = lane_plan(kernel, site, access, granule_bytes, columns)
     columns = plan.completed(columns)
-    unique, inverse, count = distinct_rows(plan.pitch.canonical(columns) if plan.pitch else columns, plan.names)
+    unique, inverse, count = distinct_rows(columns, plan)
+    outer = plan.outer(columns)[0]
+    for part in distinct_parts(plan, unique, count, warp_size, granule_bytes, at_once):
+        yield replace(part, inverse=inverse, outer=outer)
+
+
+def distinct_parts(
+    plan: LanePlan, unique: Columns, count: int, warp_size: int, granule_bytes: int, at_once: int = WARPS_AT_ONCE
+) -> Iterator[Requests]:
+    """Requests of distinct configurations, for one pass of the loops that do not change them.
+
+    Args:
+        plan: of the access.
+        unique: a number or `count` of them for each name of the plan.
+        count: configurations.
+        warp_size: lanes of a warp.
+        granule_bytes: alignment that matters.
+        at_once: warps of a part.
+    """
     dx, dy, dz, width, *folded = plan.shape(unique)
     cases = expand(plan.expansion, unique, count, (dx, dy, dz))
     cases = _phases(cases, folded, plan.itemsize, granule_bytes)
     warps = -(-np.broadcast_to(_at(dx * dy * dz, cases.row), cases.row.shape) // warp_size)
     if cases.row.size > 1 and warps.sum() > MOST_CASES:
         raise TooManyCasesError(
-            f"{label(kernel, site)}: {int(warps.sum()):,} warps would have to be enumerated, for their requests differ; "
+            f"{plan.expansion.where}: {int(warps.sum()):,} warps would have to be enumerated, for their requests differ; "
             "make the index affine, or state a guard's share with k.when(…, fraction=…)"
         )
-    blocks, outer = _Blocks.of(dx, dy, dz, warp_size), plan.outer(columns)[0]
+    blocks = _Blocks.of(dx, dy, dz, warp_size)
     for part in _parts(cases, warps, at_once):
         enumerated = _enumerated(plan, part, unique, width, blocks)
-        yield Requests(*enumerated, inverse, outer, count, plan.exact and cases.exact)
+        yield Requests(*enumerated, None, 1.0, count, plan.exact and cases.exact)
 
 
 def _parts(cases: Cases, warps: Ints, at_once: int) -> Iterator[Cases]:
@@ -154,8 +180,10 @@ def _enumerated(
     return _split(address, active, lane_bytes, weight, row)
 
 
-def distinct_rows(columns: Columns, names: tuple[str, ...]) -> tuple[dict[str, Any], Ints | None, int]:
-    """The distinct combinations of the named columns, the index of each row's, and their number."""
+def distinct_rows(columns: Columns, plan: LanePlan) -> tuple[dict[str, Any], Ints | None, int]:
+    """The distinct combinations of what a plan reads of the sizes, the index of each row's, and their number."""
+    names = plan.names
+    columns = plan.pitch.canonical(columns) if plan.pitch else columns
     varying = [n for n in names if np.ndim(columns[n])]
     unique = {n: columns[n] for n in names}
     if not varying:

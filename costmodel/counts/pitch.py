@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from costmodel.counts.affine import affine_terms
-from costmodel.symbols import expanded, free_names
+from costmodel.symbols import Mod, Program, compile_program, expanded, free_names
 
 __all__ = ["Pitch", "row_pitch"]
 
@@ -33,16 +32,16 @@ class Pitch:
     name: str
     modulus: int
     """Elements after which its remainder repeats."""
-    far: int
-    """Elements, a multiple of the modulus, from which rows have no granule in common."""
+    reach: Program
+    """Elements over which the lanes of a warp spread within a row, a granule and more added."""
 
     def canonical(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
         """The columns with the smallest pitch that asks for the same granules."""
-        given = columns[self.name]
-        if isinstance(given, int):
-            return columns
-        near = np.where(given < self.far, given, self.far + given % self.modulus)
-        return {**columns, self.name: near}
+        given, reach = columns[self.name], self.reach(columns)[0]
+        far = -(-reach // self.modulus) * self.modulus  # from here on rows have no granule in common
+        if isinstance(given, int) and isinstance(far, int):
+            return columns if given < far else {**columns, self.name: far + given % self.modulus}
+        return {**columns, self.name: np.where(given < far, given, far + given % self.modulus)}
 
 
 def row_pitch(
@@ -58,16 +57,27 @@ def row_pitch(
         granule_bytes: alignment that matters.
     """
     elsewhere = free_names(*others) if others else frozenset()
+    modulus = granule_bytes // math.gcd(granule_bytes, itemsize)
     for size in sorted(lane.free_symbols - set(threads), key=str):
-        rows = lane.coeff(size)
+        rows = expanded(lane).coeff(size)
         within = expanded(lane - rows * size)
         if size.name in elsewhere or rows == 0 or within.has(size) or rows.has(size):
             continue
-        terms = affine_terms(within, set(threads))
-        if terms is None or not all(c.is_Integer for c in (*terms[0].values(), terms[1])):
-            continue
-        reach = sum(abs(int(c)) for c in terms[0].values()) * _LANES
-        modulus = granule_bytes // math.gcd(granule_bytes, itemsize)
-        far = reach + -(-_WIDEST_BYTES // itemsize) + 2 * modulus
-        return Pitch(size.name, modulus, -(-far // modulus) * modulus)
+        reach = _reach(within, set(threads))
+        if reach is not None:
+            return Pitch(size.name, modulus, compile_program([reach + -(-_WIDEST_BYTES // itemsize) + 2 * modulus]))
     return None
+
+
+def _reach(within: sympy.Expr, threads: set[sympy.Symbol]) -> sympy.Expr | None:
+    """Elements between the lanes of a warp in one row, at most; None where no bound is seen."""
+    reach = sympy.Integer(0)
+    for term in sympy.Add.make_args(within):
+        if not term.free_symbols & threads:
+            continue
+        factor, lanes = term.as_independent(*threads, as_Add=False)
+        bound = sympy.Integer(_LANES) if lanes in threads else lanes.args[1] if isinstance(lanes, Mod) else None
+        if not factor.is_Integer or bound is None or bound.free_symbols & threads:
+            return None
+        reach += abs(factor) * bound
+    return reach
