@@ -355,7 +355,7 @@ def test_a_query_may_choose_one_of_several_gpus(cli, tmp_path):
         (["frobnicate"], "no such command 'frobnicate'.*; see costmodel --help"),
         (["devices", "--jsn"], "no such option.*--jsn.*; see costmodel devices --help"),
         (["devices", "H1000"], "unknown GPU 'H1000'; did you mean h100_sxm"),
-        (["devices", ""], "unknown GPU ''; known: a100"),
+        (["devices", ""], "unknown GPU ''; known: a10"),
         (["devices", "/"], "unknown GPU '/'"),
         (["devices", "H100", "V100"], "unexpected extra argument"),
         (["estimate"], "missing argument"),

@@ -461,17 +461,17 @@ MISTAKES: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "key given twice": (
         swap("sm_count: 80", "sm_count: 80\nsm_count: 84"),
-        "line 13: sm_count: given twice, first on line 12 (keep one)",
+        "line 14: sm_count: given twice, first on line 13 (keep one)",
     ),
     "nested key given twice": (
         swap(BANDWIDTH, BANDWIDTH + "\n  bandwidth_bytes_per_s: 1.0"),
-        "line 19: dram.bandwidth_bytes_per_s: given twice, first on line 18 (keep one)",
+        "line 20: dram.bandwidth_bytes_per_s: given twice, first on line 19 (keep one)",
     ),
     "key not text": (
         swap("sm_count: 80", "80: 80"),
-        "line 12: expected a field name, got '80' (quote it if it is one)",
+        "line 13: expected a field name, got '80' (quote it if it is one)",
     ),
-    "not YAML": (swap("sm_count: 80", "sm_count: [80"), "line 13: not valid YAML: "),
+    "not YAML": (swap("sm_count: 80", "sm_count: [80"), "line 14: not valid YAML: "),
     "list instead of a mapping": (lambda _: "- 1\n", "expected `field: value` lines, got list"),
     "empty file": (lambda _: "# nothing\n", "expected `field: value` lines, got nothing"),
     "name is not the file name": (

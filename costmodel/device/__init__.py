@@ -8,6 +8,8 @@ from costmodel.device.derived import (
     peak_flops_per_s,
     ridge_flops_per_byte,
 )
+from costmodel.device.figures import figure_unit
+from costmodel.device.json_schema import profile_schemas, write_schemas
 from costmodel.device.model import (
     L1,
     L2,
@@ -35,10 +37,13 @@ __all__ = [
     "Throughput",
     "achievable_dram_bytes_per_s",
     "device_names",
+    "figure_unit",
     "find_device",
     "load_profile",
     "matrix_peak_flops_per_s",
     "peak_flops_per_s",
     "profile_folders",
+    "profile_schemas",
     "ridge_flops_per_byte",
+    "write_schemas",
 ]
