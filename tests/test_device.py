@@ -15,12 +15,16 @@ import pytest
 from costmodel.device import (
     achievable_dram_bytes_per_s,
     device_names,
+    figure_unit,
     find_device,
+    l2_bytes_per_s,
     load_profile,
     matrix_peak_flops_per_s,
+    matrix_peaks_flops_per_s,
     peak_flops_per_s,
     profile_folders,
     ridge_flops_per_byte,
+    vector_peaks_flops_per_s,
 )
 from costmodel.device.citations import figure_paths
 from costmodel.device.schema import field_names, field_text
@@ -96,6 +100,9 @@ NAMES = {
     "v100_pcie": ["V100", "Tesla V100-PCIE-32GB"],
     "v100_sxm2": ["V100 SXM2"],
 }
+
+OTHERS = {"RX6900XT", "Radeon_PRO_W6600", "Radeon_PRO_W7800"}
+"""Listed too, and without a profile as yet."""
 
 # TFLOP/s as the vendors publish them: fp32, fp64 and matrix peaks by input.
 PUBLISHED: dict[str, dict[str, float]] = {
@@ -263,6 +270,14 @@ def test_alias_finds_its_board(board: str, alias: str) -> None:
     assert {find_device(v).name for v in variants} == {board}
 
 
+def test_names_of_the_public_data_sets_are_all_tried(data_dir: Path) -> None:
+    """Those that the last section of the data's README lists."""
+    section = (data_dir / "README.md").read_text(encoding="utf-8").rpartition("\n## ")[2]
+    listed = {name for name in re.findall(r"`([^`]*)`", section) if len(name) > 1}
+    assert len(listed) > 60
+    assert listed - {alias for names in NAMES.values() for alias in names} - OTHERS == set()
+
+
 @pytest.mark.parametrize("name", device_names())
 def test_name_title_and_aliases_find_the_same_object(name: str) -> None:
     device = find_device(name)
@@ -300,6 +315,26 @@ def test_board_overrides_and_keeps_its_architecture() -> None:
     assert find_device("GTX 1650").throughput.matrix_fma == {}
     assert "GeForce" in geforce.sources["throughput.matrix_fma.fp16"]
     assert geforce.sources["throughput.matrix_fma.int8"] == titan.sources["throughput.matrix_fma.int8"]
+
+
+def test_every_figure_has_a_unit() -> None:
+    device = find_device("H100")
+    figures = figure_paths({k: v for k, v in dataclasses.asdict(device).items() if k != "sources"})
+    flags = {"l1.unified_with_shared", "l1.caches_global_loads", "shared.merges_paired_lanes", "throughput.int32_on_fma_lanes"}
+    assert {p for p in figures if not figure_unit(p)} == flags | {"sm_count", "dram.achievable_fraction"}
+    units = {"clock.boost_hz": "Hz", "dram.bandwidth_bytes_per_s": "bytes/s", "l2.bandwidth_bytes_per_cycle": "bytes/cycle"}
+    units |= {"l1.latency_cycles": "cycles", "launch_overhead_s": "s", "throughput.matrix_fma.fp16": "operations/cycle"}
+    units |= {"shared.max_bytes_per_block": "bytes", "limits.blocks_per_sm": "blocks", "registers.per_block": "registers"}
+    assert {path: figure_unit(path) for path in units} == units
+
+
+def test_peaks_of_all_types() -> None:
+    geforce = find_device("RTX 5090")
+    assert list(vector_peaks_flops_per_s(geforce)) == ["fp32", "fp64", "fp16"]
+    assert list(matrix_peaks_flops_per_s(geforce)) == ["tf32", "bf16", "fp16", "fp16_into_fp16", "fp8", "fp4", "int8"]
+    assert all(peak == matrix_peak_flops_per_s(geforce, t) for t, peak in matrix_peaks_flops_per_s(geforce).items())
+    assert list(vector_peaks_flops_per_s(find_device("GTX 980"))) == ["fp32", "fp64"]
+    assert l2_bytes_per_s(find_device("V100")) == 1775 * 1.38e9
 
 
 def test_device_is_an_immutable_value() -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from costmodel import __version__
 from costmodel.cli import show
+from costmodel.cli.devices import device_sheet, device_table, device_values
 from costmodel.cli.inputs import columns, settings, table_of, told
 from costmodel.cost import estimate, find_description, rank
 from costmodel.device import device_names, find_device, write_schemas
@@ -79,10 +80,10 @@ def devices_command(
         return
     if name is not None:
         device = find_device(name)
-        _print(show.device_values(device), show.device_sheet(device), as_json)
+        _print(device_values(device), device_sheet(device), as_json)
         return
     known = [find_device(n) for n in device_names()]
-    _print([show.device_values(d) for d in known], show.device_table(known), as_json)
+    _print([device_values(d) for d in known], device_table(known), as_json)
 
 
 @app.command("estimate")

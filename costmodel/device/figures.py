@@ -9,7 +9,7 @@ _ENDINGS = (
     ("bytes_per_cycle", "bytes/cycle"),
     ("requests_per_cycle", "requests/cycle"),
     ("tags_per_cycle", "lines/cycle"),
-    ("issue_per_cycle", "warp instructions/cycle"),
+    ("issue_per_cycle", "instructions/cycle"),
     ("_bytes_per_sm", "bytes"),
     ("_bytes_per_block", "bytes"),
     ("_bytes", "bytes"),
@@ -26,7 +26,7 @@ _ENDINGS = (
     ("blocks_per_sm", "blocks"),
     ("warp_allocation_granularity", "warps"),
 )
-_BY_GROUP = {"registers": "registers", "throughput": "lane operations/cycle"}
+_BY_GROUP = {"registers": "registers", "throughput": "operations/cycle"}
 _FLAGS = ("on_fma_lanes",)
 
 
@@ -38,7 +38,7 @@ def figure_unit(path: str) -> str:
 
     Example:
         >>> figure_unit("dram.bandwidth_bytes_per_s"), figure_unit("throughput.matrix_fma.fp16"), figure_unit("sm_count")
-        ('bytes/s', 'lane operations/cycle', '')
+        ('bytes/s', 'operations/cycle', '')
     """
     if path.endswith(_FLAGS):
         return ""
