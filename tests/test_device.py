@@ -292,6 +292,38 @@ def test_peak_matches_the_published_one(board: str, kind: str, tflops: float) ->
     assert peak / 1e12 == pytest.approx(tflops, rel=0.02)
 
 
+OCCUPANCY_HEADERS = sorted(Path("/usr/local").glob("cuda*/include/cuda_occupancy.h"))
+"""The occupancy calculator of an installed CUDA."""
+
+
+def by_compute_capability(function: str) -> dict[int, int]:
+    """Major compute capability → value that a function of the occupancy calculator returns."""
+    text = OCCUPANCY_HEADERS[-1].read_text(encoding="utf-8")
+    body = re.search(rf"cudaOccError {function}\(int ?\*.*?\n}}", text, re.S)
+    assert body
+    found, majors = {}, list[int]()
+    for major, value in re.findall(r"case (\d+):|value = (\d+);", body[0]):
+        majors += [int(major)] if major else []
+        found |= dict.fromkeys(majors if value else (), int(value or 0))
+        majors = [] if value else majors
+    return found
+
+
+@pytest.mark.skipif(not OCCUPANCY_HEADERS, reason="needs cuda_occupancy.h: no CUDA under /usr/local")
+def test_allocation_units_are_those_of_the_occupancy_calculator() -> None:
+    shared = by_compute_capability("cudaOccSMemAllocationGranularity")
+    registers = by_compute_capability("cudaOccRegAllocationGranularity")
+    assert set(registers.values()) == {256}
+    tried = set()
+    for device in (find_device(name) for name in device_names()):
+        major = int(device.compute_capability.partition(".")[0]) if device.vendor == "NVIDIA" else 0
+        if major in shared:
+            assert device.shared.allocation_unit_bytes == shared[major], device.name
+            assert device.registers.allocation_unit_per_warp == registers[major], device.name
+            tried.add(major)
+    assert {8, 9, 10, 12} <= tried
+
+
 def test_every_board_is_held_against_published_peaks() -> None:
     assert set(device_names()) == set(PUBLISHED)
 
@@ -496,17 +528,17 @@ MISTAKES: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "key given twice": (
         swap("sm_count: 80", "sm_count: 80\nsm_count: 84"),
-        "line 14: sm_count: given twice, first on line 13 (keep one)",
+        "line 17: sm_count: given twice, first on line 16 (keep one)",
     ),
     "nested key given twice": (
         swap(BANDWIDTH, BANDWIDTH + "\n  bandwidth_bytes_per_s: 1.0"),
-        "line 20: dram.bandwidth_bytes_per_s: given twice, first on line 19 (keep one)",
+        "line 23: dram.bandwidth_bytes_per_s: given twice, first on line 22 (keep one)",
     ),
     "key not text": (
         swap("sm_count: 80", "80: 80"),
-        "line 13: expected a field name, got '80' (quote it if it is one)",
+        "line 16: expected a field name, got '80' (quote it if it is one)",
     ),
-    "not YAML": (swap("sm_count: 80", "sm_count: [80"), "line 14: not valid YAML: "),
+    "not YAML": (swap("sm_count: 80", "sm_count: [80"), "line 17: not valid YAML: "),
     "list instead of a mapping": (lambda _: "- 1\n", "expected `field: value` lines, got list"),
     "empty file": (lambda _: "# nothing\n", "expected `field: value` lines, got nothing"),
     "name is not the file name": (
