@@ -120,7 +120,7 @@ def test_devices(cli):
 def test_devices_stand_under_their_architecture_the_oldest_first(cli):
     architecture, heads, place = "", [], {}
     for line in cli("devices").out.splitlines()[2:]:
-        head = re.match(r"(\w+) (\w+) \((\S+)\)$", line)
+        head = re.match(r"(\w+) (\S+) \((.+)\)$", line)
         if head:
             heads.append((head[1], head[3]))
             architecture = head[2]
@@ -424,6 +424,7 @@ def test_a_query_may_choose_one_of_several_gpus(cli, tmp_path):
         (["devices", "H1000"], "unknown GPU 'H1000'; did you mean h100_sxm"),
         (["devices", ""], "unknown GPU ''; known: a10"),
         (["devices", "/"], "unknown GPU '/'"),
+        (["devices", "H100", "--schema", "."], "--schema writes those of all profiles"),
         (["devices", "H100", "V100"], "unexpected extra argument"),
         (["estimate"], "missing argument"),
         (["estimate", "vector_add"], "missing option '--device'"),

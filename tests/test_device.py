@@ -23,6 +23,7 @@ from costmodel.device import (
     matrix_peaks_flops_per_s,
     peak_flops_per_s,
     profile_folders,
+    profile_schemas,
     ridge_flops_per_byte,
     vector_peaks_flops_per_s,
 )
@@ -301,7 +302,8 @@ def by_compute_capability(function: str) -> dict[int, int]:
     text = OCCUPANCY_HEADERS[-1].read_text(encoding="utf-8")
     body = re.search(rf"cudaOccError {function}\(int ?\*.*?\n}}", text, re.S)
     assert body
-    found, majors = {}, list[int]()
+    found: dict[int, int] = {}
+    majors: list[int] = []
     for major, value in re.findall(r"case (\d+):|value = (\d+);", body[0]):
         majors += [int(major)] if major else []
         found |= dict.fromkeys(majors if value else (), int(value or 0))
@@ -350,10 +352,11 @@ def test_board_overrides_and_keeps_its_architecture() -> None:
 
 
 def test_every_figure_has_a_unit() -> None:
-    device = find_device("H100")
-    figures = figure_paths({k: v for k, v in dataclasses.asdict(device).items() if k != "sources"})
-    flags = {"l1.unified_with_shared", "l1.caches_global_loads", "shared.merges_paired_lanes", "throughput.int32_on_fma_lanes"}
-    assert {p for p in figures if not figure_unit(p)} == flags | {"sm_count", "dram.achievable_fraction"}
+    whole = profile_schemas()["board.schema.json"]["properties"]
+    fields = {f"{g}.{n}": f for g, group in whole.items() for n, f in group.get("properties", {}).items()}
+    fields |= {name: field for name, field in whole.items() if "properties" not in field}
+    numbers = {path for path, field in fields.items() if re.search(r"'(number|integer)'", str(field))}
+    assert {path for path in numbers if not figure_unit(path)} == {"sm_count", "dram.achievable_fraction"}
     units = {"clock.boost_hz": "Hz", "dram.bandwidth_bytes_per_s": "bytes/s", "l2.bandwidth_bytes_per_cycle": "bytes/cycle"}
     units |= {"l1.latency_cycles": "cycles", "launch_overhead_s": "s", "throughput.matrix_fma.fp16": "operations/cycle"}
     units |= {"shared.max_bytes_per_block": "bytes", "limits.blocks_per_sm": "blocks", "registers.per_block": "registers"}

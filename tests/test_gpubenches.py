@@ -127,9 +127,9 @@ def citations() -> list[tuple[str, str, str, str]]:
     for name in device_names():
         for path, text in find_device(name).sources.items():
             match = LISTED.match(text) or CITED.match(text)
-            if match is not None and path in FIGURES:
-                gpu = max((g for g in GPUS if match["gpu"].startswith(g)), key=len)
-                found.append((name, path, match["what"], GPUS[gpu]))
+            gpus = [g for g in GPUS if match is not None and match["gpu"].startswith(g)]
+            if match is not None and gpus and path in FIGURES:
+                found.append((name, path, match["what"], GPUS[max(gpus, key=len)]))
     return found
 
 

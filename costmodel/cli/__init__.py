@@ -74,6 +74,8 @@ def devices_command(
 
     Example: costmodel devices H100
     """
+    if schema is not None and name is not None:
+        raise typer.BadParameter("--schema writes those of all profiles; leave out the name")
     if schema is not None:
         for written in write_schemas(schema):
             typer.echo(f"wrote {written}", err=True)

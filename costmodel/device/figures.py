@@ -27,11 +27,10 @@ _ENDINGS = (
     ("warp_allocation_granularity", "warps"),
 )
 _BY_GROUP = {"registers": "registers", "throughput": "operations/cycle"}
-_FLAGS = ("on_fma_lanes",)
 
 
 def figure_unit(path: str) -> str:
-    """Return the unit of a figure; empty for flags, counts of the whole device and shares.
+    """Return the unit of a number; empty for counts of the whole device and shares.
 
     Args:
         path: such as `dram.bandwidth_bytes_per_s`; throughputs are those of one SM.
@@ -40,7 +39,5 @@ def figure_unit(path: str) -> str:
         >>> figure_unit("dram.bandwidth_bytes_per_s"), figure_unit("throughput.matrix_fma.fp16"), figure_unit("sm_count")
         ('bytes/s', 'operations/cycle', '')
     """
-    if path.endswith(_FLAGS):
-        return ""
     found = next((unit for ending, unit in _ENDINGS if path.endswith(ending)), None)
     return found if found is not None else _BY_GROUP.get(path.partition(".")[0], "")

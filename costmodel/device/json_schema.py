@@ -51,16 +51,15 @@ def _file_schema(kind: str, optional: frozenset[str] | None, left_out: frozenset
         left_out: fields that do not belong in the file.
     """
     whole = device_json_schema()
-    groups = whole["$defs"]
     properties: dict[str, Any] = {}
     required = []
     for name, field in whole["properties"].items():
         if name in left_out:
             continue
-        group = groups[field["$ref"].rpartition("/")[2]] if "$ref" in field else None
+        group = _group_of(field, whole["$defs"])
         needed = [] if optional is None else _needed(name, group or whole, optional)
         properties[name] = _described((name,), field) if group is None else _group(name, group, needed)
-        if needed or name in _ALWAYS:
+        if name in _ALWAYS or (needed and name in whole["required"]):
             required.append(name)
     properties["sources"] |= {
         "propertyNames": {"enum": _citable(left_out)},
@@ -75,6 +74,12 @@ def _file_schema(kind: str, optional: frozenset[str] | None, left_out: frozenset
         "required": required,
         "properties": properties,
     }
+
+
+def _group_of(field: dict[str, Any], groups: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the schema of the group that a field is, or may be where it may be left out; None for other fields."""
+    references = [f["$ref"] for f in (field, *field.get("anyOf", ())) if "$ref" in f]
+    return groups[references[0].rpartition("/")[2]] if references else None
 
 
 def _group(name: str, group: dict[str, Any], required: list[str]) -> dict[str, Any]:
@@ -95,7 +100,7 @@ def _needed(name: str, owner: dict[str, Any], optional: frozenset[str]) -> list[
 
 def _described(path: tuple[str, ...], field: dict[str, Any]) -> dict[str, Any]:
     """Return a field's schema with its description and unit instead of the title pydantic makes up."""
-    unit = figure_unit(".".join(path))
+    unit = figure_unit(".".join(path)) if field.get("type") != "boolean" else ""
     text = field_text(path) + (f" [{unit}]" if unit else "")
     return {"description": text} | {k: v for k, v in field.items() if k not in ("title", "default")}
 
