@@ -79,6 +79,7 @@ NAMES = {
     "rx_6900_xt": ["RX6900XT"],
     "rx_7900_xt": ["RX 7900 XT"],
     "rx_7900_xtx": ["RX 7900 XTX", "AMD Radeon RX 7900 XTX"],
+    "rx_9070_xt": ["RX 9070 XT"],
     "t4": ["Tesla T4"],
     "tesla_k20": ["Tesla-K20", "Tesla_K20m"],
     "tesla_k40": ["Tesla-K40"],
@@ -187,6 +188,8 @@ PUBLISHED: dict[str, dict[str, float]] = {
     "rx_7900_xt": {"fp32": 51.6, "fp16": 103},
     # AMD Radeon RX 7900 XTX specifications
     "rx_7900_xtx": {"fp32": 61.4, "fp64": 1.92, "fp16": 122.8, "matrix fp16": 122.8},
+    # AMD Radeon RX 9070 XT specifications, dense
+    "rx_9070_xt": {"fp32": 48.7, "fp16": 97.3, "matrix fp16": 195, "matrix fp8": 389, "matrix int8": 389},
     "t4": {"fp32": 8.1, "matrix fp16": 65, "matrix int8": 130},
     "tesla_k20": {"fp32": 3.52, "fp64": 1.17},
     "tesla_k40": {"fp32": 4.29, "fp64": 1.43},

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from costmodel import estimate, kernel, rank
+from costmodel import Scorer, estimate, kernel, rank
 from costmodel.charges.occupancy import residency
 from costmodel.charges.pipes import arithmetic_rate
 from costmodel.charges.spills import spill_traffic
@@ -138,6 +138,12 @@ def test_a_larger_cache_is_never_slower() -> None:
         times.append(estimate(read, replace(device, memory_side_cache=side), N=1 << 24).seconds)
     assert times == sorted(times, reverse=True)
     assert times[0] > 2 * times[-1]
+
+
+def test_without_caches_everything_comes_from_memory_through_all_levels() -> None:
+    scores = Scorer(find_description("vector_add"), "RX6900XT", without=["caches"]).score({"N": 1 << 20, "B": 256})
+    assert scores.counters["l2_read_sectors"][0] * 128 == 8 * 2**20
+    assert scores.seconds[0] >= 12 * 2**20 / 512e9
 
 
 def test_spilled_registers_stay_in_the_cache_by_hand() -> None:
