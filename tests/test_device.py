@@ -123,7 +123,7 @@ PUBLISHED: dict[str, dict[str, float]] = {
     "l4": {"fp32": 30.3, "matrix fp16": 121, "matrix fp8": 242},
     "l40": {"fp32": 90.5, "matrix fp16": 181.05, "matrix tf32": 90.5, "matrix fp8": 362, "matrix int8": 362},
     "l40s": {"fp32": 91.6, "matrix fp16": 362.05, "matrix tf32": 183, "matrix fp8": 733},
-    # Apple newsroom, 18 October 2021: 10.4 teraflops
+    # Apple event of 18 October 2021: 10.4 teraflops
     "m1_max": {"fp32": 10.4},
     # Intel Data Center GPU Max 1550 product brief, both stacks
     "max_1550": {"fp32": 52.4 / 2, "fp64": 52.4 / 2, "matrix tf32": 419 / 2, "matrix bf16": 839 / 2, "matrix int8": 1678 / 2},

@@ -31,6 +31,17 @@ def read(k, *, N, B=256, V=4, R=8):
         k.do("read", loads=a[((b * R + i) * B + t) * V].wide(V), work=k.add(f32, V))
 
 
+@kernel
+def staged_by_hand(k, *, N, B, WORDS):
+    """WORDS words of static shared memory for each thread."""
+    a, tile = k.buffer("a", (N,), f32, read_only=True), k.shared("tile", (WORDS, B), f32)
+    k.require(N % B == 0)
+    with k.blocks(N // B) as b, k.threads(B) as t:
+        k.copy(a[b * B + t], tile[0, t])
+        k.barrier()
+        k.do("use", loads=tile[0, t], work=k.fma(f32))
+
+
 # --- every board --------------------------------------------------------------------------------------
 
 N, EDGE, TILE = 1 << 26, 2048, {"BM": 64, "BN": 64, "BK": 16, "TM": 4, "TN": 4}
@@ -123,7 +134,8 @@ def test_what_fits_comes_from_the_cache_and_the_rest_from_memory(gpu: str) -> No
     moved = {level.name: level.transferred_bytes for level in streams.levels}
     assert moved["memory side"] == pytest.approx(4 * large, rel=1e-6)
     assert moved["dram"] == pytest.approx(4 * large, rel=1e-6)
-    assert "memory side" in {term.name for term in fits.terms}
+    assert fits["memory side"].note == "100 % of what leaves L2 is found in this cache"
+    assert streams["memory side"].note == "0 % of what leaves L2 is found in this cache"
     # A launch that finds nothing there streams, however small.
     cold = estimate(read, device, N=small, warm={})
     assert {level.name: level.transferred_bytes for level in cold.levels}["dram"] == pytest.approx(4 * small, rel=1e-6)
@@ -180,6 +192,14 @@ def test_occupancy_by_registers_is_llvms(gpu: str, lanes: int, file: int, granul
     for registers in range(1, 257):
         rounded = -(-registers // granule) * granule
         assert waves(gpu, 4 * lanes, registers) == 4 * min(max(file // rounded, 1), most), registers
+
+
+def test_static_arrays_are_told_of_dynamic_ones_only_where_these_may_be_larger() -> None:
+    told = "at most 49152 for static arrays (k.shared(…, dynamic=True) raises it)"
+    for gpu, most in (("M1 Max", "at most 32768"), ("RX6900XT", "at most 65536"), ("V100", told)):
+        with pytest.raises(SizeError) as caught:
+            estimate(staged_by_hand, gpu, N=1 << 20, B=1024, WORDS=17)
+        assert f": 69632 bytes of shared memory per block, {most} (N=" in str(caught.value)
 
 
 @pytest.mark.parametrize(("registers", "threads"), [(8, 64), (128, 64), (129, 32), (256, 32)])

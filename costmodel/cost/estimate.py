@@ -163,6 +163,9 @@ def _terms(device: Device, c: Charged) -> tuple[Term, ...]:
 def _note(term: str, c: Charged, device: Device) -> str:
     if term == "dram":
         return f"{device.dram.achievable_fraction * 100:.0f} % of the datasheet rate can be reached"
+    if term == "memory side":
+        missed = _one(c.amounts["dram"][0]) / max(_one(c.amounts[term][0]), 1.0)
+        return f"{(1.0 - missed) * 100:.0f} % of what leaves L2 is found in this cache"
     if term == "l1":
         return _ratio(c, "global", "sectors", "sectors per request")
     if term == "shared":
