@@ -42,6 +42,15 @@ def staged_by_hand(k, *, N, B, WORDS):
         k.do("use", loads=tile[0, t], work=k.fma(f32))
 
 
+@kernel
+def stream_read(k, *, N, B):
+    """gpu-benches' `read_kernel` of gpu-stream, as HIP compiles it: an array of 32 KiB, never used, keeps blocks away."""
+    b = k.buffer("b", (N,), f64, read_only=True)
+    k.shared("spoiler", (4 * 1024,), f64)
+    with k.blocks(N // B) as block, k.threads(B) as t:
+        k.do("read", loads=b[block * B + t], work=k.add(f64))
+
+
 # --- every board --------------------------------------------------------------------------------------
 
 N, EDGE, TILE = 1 << 26, 2048, {"BM": 64, "BN": 64, "BK": 16, "TM": 4, "TN": 4}
@@ -104,6 +113,18 @@ def test_infinity_cache_against_measured_bandwidth(data_dir: Path) -> None:
             assert bandwidth(cached, int(megabytes * 2**20)) < 0.35 * measured
         elif megabytes >= 150:
             assert bandwidth(device, int(megabytes * 2**20)) == pytest.approx(measured, rel=0.12)
+
+
+@pytest.mark.parametrize(("gpu", "within"), [("MI100", 0.12), ("MI210", 0.12), ("RX6900XT", 0.25)])
+def test_bandwidth_against_occupancy_as_measured(data_dir: Path, gpu: str, within: float) -> None:
+    """Every point of gpu-benches' `stream_read`, from 32 to 1024 threads of a block: of the curve a profile holds its end only."""
+    curve = pd.read_parquet(data_dir / "gpubenches__stream_bw_vs_occupancy__multi.parquet")
+    curve = curve.query("gpu == @gpu and kernel == 'stream_read'")
+    assert len(curve) > 30
+    for threads, measured in zip(curve["block_size"].astype(int), curve["bandwidth_GBs"] * 1e9, strict=True):
+        elements = (1 << 27) // threads * threads
+        seconds = estimate(stream_read, gpu, N=elements, B=threads, warm={}).seconds
+        assert 8 * elements / seconds == pytest.approx(measured, rel=within), threads
 
 
 def with_side(device: Device, capacity_bytes: int, bandwidth_bytes_per_s: float, latency_cycles: float) -> Device:
