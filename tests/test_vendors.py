@@ -79,7 +79,7 @@ def test_no_estimate_beats_the_roofline(gpu: str, name: str) -> None:
     assert dram >= least_bytes * 0.999
     if name == "vector_add":
         reached = least_bytes / (cost.seconds - device.launch_overhead_s) / achievable_dram_bytes_per_s(device)
-        assert 0.7 < reached <= 1.0
+        assert 0.6 < reached <= 1.0  # one word of each array at a time: the fastest memories want more in flight
     if name == "gemm":
         assert cost.seconds < 10 * max(memory, arithmetic)
 
