@@ -32,6 +32,14 @@ def read(k, *, N, B=256, V=4, R=8):
 
 
 @kernel
+def chase(k, *, N):
+    """One warp walks over an array, a line at a time."""
+    a = k.buffer("a", (N,), f32, read_only=True)
+    with k.blocks(1), k.threads(32) as t, k.serial(N // 32, "i") as i:
+        k.load(a[i * 32 + t])
+
+
+@kernel
 def staged_by_hand(k, *, N, B, WORDS):
     """WORDS words of static shared memory for each thread."""
     a, tile = k.buffer("a", (N,), f32, read_only=True), k.shared("tile", (WORDS, B), f32)
@@ -160,6 +168,16 @@ def test_what_fits_comes_from_the_cache_and_the_rest_from_memory(gpu: str) -> No
     # A launch that finds nothing there streams, however small.
     cold = estimate(read, device, N=small, warm={})
     assert {level.name: level.transferred_bytes for level in cold.levels}["dram"] == pytest.approx(4 * small, rel=1e-6)
+
+
+def test_one_warp_waits_for_the_cache_or_for_memory_by_hand() -> None:
+    """One warp, 2¹⁷ lines of 128 bytes one after the other: 16 MiB pass 4 MiB of L2, but not 128 MiB behind it."""
+    device, trips = find_device("RX6900XT"), 1 << 17
+    assert device.memory_side_cache is not None
+    warm = estimate(chase, device, N=32 * trips)["latency"].amount
+    cold = estimate(chase, device, N=32 * trips, warm={})["latency"].amount
+    assert warm == pytest.approx(trips * device.memory_side_cache.latency_cycles, rel=0.05)
+    assert cold - warm == pytest.approx(trips * (device.dram.latency_cycles - device.memory_side_cache.latency_cycles), rel=0.001)
 
 
 def test_a_larger_cache_is_never_slower() -> None:
