@@ -23,16 +23,16 @@ __all__ = ["probe_command"]
 
 def probe_command(
     gpu: Annotated[
-        str, typer.Option(metavar="N", help="Number of the GPU, or fake:NAME to rehearse with a stored profile.")
+        str, typer.Option(metavar="N", help="Number of the GPU; fake:NAME rehearses, journal:FILE reads an earlier probe.")
     ] = "0",
     out: Annotated[Path | None, typer.Option(help="Profile to write, .yaml; named after the GPU if left out.")] = None,
     against: Annotated[str | None, typer.Option(help="Stored profile to compare with, if not the GPU's own.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a live GPU into a profile and compare it with the stored one.
+    """Measure a live GPU into a profile of its own.
 
-    Takes under five minutes. An existing profile is not overwritten. A journal beside it (.jsonl) keeps every benchmark: a
-    probe that was stopped goes on when called again.
+    Prints where it differs from the stored profile. Takes under five minutes. An existing profile is not overwritten. A
+    journal beside it (.jsonl) keeps every benchmark: a probe that was stopped goes on when called again.
 
     Example: costmodel probe --gpu 0 --out mine.yaml
     """

@@ -22,13 +22,14 @@ units, how L1 takes requests, the number of banks and schedulers, channels, what
 shared memory is the driver's choice), the instruction cache, the clock of matrix peaks.
 
 Method: the core is woken, each benchmark runs untimed first, then seven times; medians, and the interquartile range over the
-median as spread. A journal beside the profile keeps every benchmark (a stopped probe goes on from it). After `LIMIT_S` seconds
+median as spread. A journal beside the profile keeps every benchmark: a stopped probe goes on from it, and the profile can be made
+again from it without the GPU. After `LIMIT_S` seconds
 no further group is begun; its figures stay the stored profile's. On ROCm nothing of this has run yet.
 """
 
 from costmodel.measure.probe.compare import Difference, differences
 from costmodel.measure.probe.fake_lab import FakeLab
-from costmodel.measure.probe.journal import Journal
+from costmodel.measure.probe.journal import Journal, Replay
 from costmodel.measure.probe.lab import Figure, Lab, Sample
 from costmodel.measure.probe.live_lab import LiveLab
 from costmodel.measure.probe.profile import profile_text, write_profile
@@ -43,6 +44,7 @@ __all__ = [
     "Lab",
     "LiveLab",
     "Probed",
+    "Replay",
     "Sample",
     "differences",
     "lab_of",

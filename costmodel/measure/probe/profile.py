@@ -65,6 +65,8 @@ def profile_text(name: str, facts: Mapping[str, Any], base: Device, figures: Seq
             continue
         _put(values, figure.field, _typed(figure.value, stored_value(base, figure.field)))
         sources[figure.field] = f"{said}: {_how(figure)}"
+    l2 = values["l2"]
+    l2["effective_capacity_bytes"] = min(l2["effective_capacity_bytes"], l2["capacity_bytes"])
     head = {"name": name, "title": facts["name"], "architecture": base.architecture, "aliases": []}
     lines = f"# Written by `costmodel probe`; what it could not measure is that of {base.name}.\n"
     whole = head | values | {"sources": dict(sorted(sources.items()))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from costmodel.device import Device, device_names, find_device
@@ -12,7 +13,7 @@ from costmodel.measure.gpu import StickyError, find_gpu
 from costmodel.measure.probe.bandwidths import Point, bandwidths, occupancy_curve
 from costmodel.measure.probe.compare import Difference, differences
 from costmodel.measure.probe.fake_lab import FakeLab
-from costmodel.measure.probe.journal import Journal
+from costmodel.measure.probe.journal import Journal, Replay
 from costmodel.measure.probe.lab import Figure, Lab
 from costmodel.measure.probe.latencies import latencies
 from costmodel.measure.probe.launches import launches
@@ -26,7 +27,8 @@ __all__ = ["LIMIT_S", "Probed", "lab_of", "probe"]
 LIMIT_S = 270.0
 """Seconds after which no further group is begun, so that the whole stays under five minutes."""
 
-_FAKE = "fake:"
+_FAKE, _JOURNAL = "fake:", "journal:"
+_MAY_BE_ZERO = "shared.reserved_bytes_per_block"
 
 Group = Callable[[Lab, Device], Iterator[Figure]]
 GROUPS: dict[str, Group] = {
@@ -69,15 +71,22 @@ class Probed:
 
 
 def lab_of(gpu: str) -> Lab:
-    """Return the machine that a word names: a number of a live GPU, or `fake:` with the name of a profile.
+    """Return the machine that a word names.
+
+    Args:
+        gpu: number of a live GPU, `fake:` with the name of a profile, or `journal:` with a file of an earlier probe.
 
     Raises:
         MeasureError: neither, or there is no such GPU.
     """
     if gpu.startswith(_FAKE):
         return FakeLab(find_device(gpu.removeprefix(_FAKE)))
+    if gpu.startswith(_JOURNAL):
+        return Replay(Path(gpu.removeprefix(_JOURNAL)))
     if not gpu.isdigit():
-        raise MeasureError(f"GPU {gpu!r}: expected its number (0, 1, …), or fake:NAME for a rehearsal with a stored profile")
+        raise MeasureError(
+            f"GPU {gpu!r}: expected its number (0, 1, …), fake:NAME for a rehearsal with a stored profile, or journal:FILE"
+        )
     return LiveLab(find_gpu(int(gpu)))
 
 
@@ -113,7 +122,11 @@ def probe(
             unmeasured.append(f"{name}: out of time after {limit_s:.0f} s; run it again, it resumes")
             continue
         try:
-            figures += group(journal, base)
+            for figure in group(journal, base):
+                if _possible(figure):
+                    figures.append(figure)
+                else:
+                    unmeasured.append(f"{figure.field}: {figure.value} cannot be ({figure.how})")
         except StickyError:
             raise
         except MeasureError as error:
@@ -123,6 +136,11 @@ def probe(
     device = write_profile(path, profile_text(path.stem, facts, base, figures))
     took = lab.clock_s() - start
     return Probed(path, device, base, tuple(figures), tuple(curve), tuple(unmeasured), journal.resumed, took)
+
+
+def _possible(figure: Figure) -> bool:
+    """Whether a profile can hold a figure."""
+    return isinstance(figure.value, bool) or 0 < figure.value < inf or (figure.value == 0 and figure.field == _MAY_BE_ZERO)
 
 
 def _curve(lab: Lab, base: Device, unmeasured: list[str]) -> list[Point]:
