@@ -15,6 +15,7 @@ from costmodel.errors import MeasureError
 from costmodel.measure import cuda_gpu, nvrtc
 from costmodel.measure.cuda_gpu import STICKY, CudaGpu
 from costmodel.measure.gpu import CompileError, GpuError, Launch, OutOfMemoryError, StickyError, find_gpu
+from costmodel.measure.rocm_gpu import RocmGpu
 from costmodel.measure.streams import event_times_s, packed
 
 SCALE = """
@@ -226,3 +227,78 @@ def test_nvrtc_makes_machine_code(architecture):
     assert int.from_bytes(binary[18:20], "little") == 190  # EM_CUDA
     with pytest.raises(CompileError, match='identifier "FACTOR" is undefined'):
         nvrtc.compiled_binary(SCALE, "scale", {}, architecture)
+
+
+class Why:
+    """A C function whose result type can be set."""
+
+    restype = None
+
+    def __call__(self, result):
+        return b"why"
+
+
+class Hip:
+    """Stands for the HIP library that torch has loaded: records launches, answers as the C functions do."""
+
+    def __init__(self):
+        self.launches, self.copies, self.result = [], [], 0
+        self.hipGetErrorString = Why()
+
+    def hipFuncGetAttribute(self, value, number, function):
+        value._obj.value = {4: 64, 1: 4096, 3: 16}[number]
+        return 0
+
+    def hipModuleLaunchKernel(self, function, *rest):
+        *shape, stream, pointers, extra = rest
+        self.launches.append(([n.value for n in shape], stream.value, at(pointers.value, 1, ctypes.c_int), extra))
+        return self.result
+
+    def hipModuleGetGlobal(self, address, length, module, name):
+        address._obj.value, length._obj.value = 0x7000, 16
+        return 0
+
+    def hipMemcpyHtoD(self, address, source, length):
+        self.copies.append((address.value, source.value, length.value))
+        return 0
+
+
+def test_rocm_goes_through_torch_and_its_hip_library():
+    hip = Hip()
+    kernel = types.SimpleNamespace(func=ctypes.c_void_p(7), module=ctypes.c_void_p(8))
+    compiled = []
+
+    def compile_kernel(source, entry, nvcc_options):
+        compiled.append((entry, nvcc_options))
+        return kernel
+
+    torch = torch_stub(
+        _utils=types.SimpleNamespace(_get_gpu_runtime_library=lambda: hip),
+        get_device_properties=lambda index: types.SimpleNamespace(
+            gcnArchName="gfx90a:sramecc+:xnack-",
+            multi_processor_count=104,
+            warp_size=64,
+            total_memory=1 << 36,
+            max_threads_per_multi_processor=2048,
+        ),
+        _compile_kernel=compile_kernel,
+        synchronize=lambda: None,
+    )
+    torch.version = types.SimpleNamespace(hip="6.4")
+    gpu = RocmGpu(0, torch)
+    assert gpu.architecture == "gfx90a"
+    assert gpu.facts()["sm_count"] == 104
+    assert gpu.clocks().sm_hz is None
+    program = gpu.build(SCALE, "scale", {"FACTOR": 2})
+    assert compiled == [("scale", ["-DFACTOR=2"])]
+    assert (program.registers, program.static_shared_bytes, program.local_bytes) == (64, 4096, 16)
+    gpu.start(program, Launch((7, 8, 9), (64, 4, 1), 1024), [Tensor(2**40), np.int32(11)])
+    assert hip.launches == [([7, 8, 9, 64, 4, 1, 1024], 0x99, 11, None)]
+    values = np.arange(4, dtype=np.float32)
+    gpu.fill_constant(program, "weights", values)
+    assert hip.copies == [(0x7000, values.ctypes.data, 16)]
+    hip.result = 1
+    with pytest.raises(MeasureError, match="hipModuleLaunchKernel: 1: why"):
+        gpu.start(program, Launch((1, 1, 1), (1, 1, 1)), [Tensor(1), np.int32(0)])
+    assert isinstance(gpu.explain(RuntimeError("HIP error: an illegal memory access was encountered")), StickyError)
+    assert gpu.explain(RuntimeError("shapes differ")) is None

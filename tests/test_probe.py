@@ -129,7 +129,7 @@ def test_a_stopped_probe_goes_on_where_it_was(tmp_path):
     found = probe(last, tmp_path / "mine.yaml")
     assert found.resumed == 27
     assert done + last.runs == whole.runs
-    assert (found.figures, found.curve) == (undisturbed.figures, undisturbed.curve)
+    assert (found.figures, found.curves) == (undisturbed.figures, undisturbed.curves)
     again = Stopping("h200")
     (tmp_path / "mine.yaml").unlink()
     assert probe(again, tmp_path / "mine.yaml").figures == undisturbed.figures
@@ -147,7 +147,7 @@ def test_the_journal_of_another_gpu_is_begun_anew(tmp_path):
 def test_a_journal_stands_for_its_gpu(tmp_path):
     live = probe(lab_of("fake:h200"), tmp_path / "mine.yaml")
     again = probe(lab_of(f"journal:{tmp_path / 'mine.jsonl'}"), tmp_path / "again.yaml")
-    assert (again.figures, again.curve, again.unmeasured) == (live.figures, live.curve, ())
+    assert (again.figures, again.curves, again.unmeasured) == (live.figures, live.curves, ())
     assert (tmp_path / "again.yaml").read_text() == (tmp_path / "mine.yaml").read_text().replace("name: mine", "name: again")
     with pytest.raises(MeasureError, match="it does not hold launch kernels=7"):
         Replay(tmp_path / "mine.jsonl").run("launch", kernels=7)
@@ -180,7 +180,8 @@ def test_a_refused_benchmark_is_noted_and_costs_its_group_alone(tmp_path):
     assert "l1.bytes_per_cycle" not in fields
     assert "block_launch_cycles" in fields
     assert found.device.l1.bytes_per_cycle == 128
-    assert json.loads((tmp_path / "mine.jsonl").read_text().splitlines()[-1])["key"].startswith("stream")
+    noted = [json.loads(line) for line in (tmp_path / "mine.jsonl").read_text().splitlines()]
+    assert next(line for line in noted if "refused" in line)["refused"] == "no such pairs"
 
 
 @pytest.mark.parametrize("name", device_names())
@@ -305,7 +306,7 @@ def test_the_command_writes_compares_and_prints(cli, tmp_path):
     assert (tmp_path / "fake_nvidia_h200.jsonl").exists()
     assert re.search(r"^l2\.latency_cycles +265 +26\d\.\d+ +\+0\.\d% +0\.\d%", out, re.M)
     assert re.search(r"^throughput\.matrix_fma\.fp16 +2048 +≥ 15\d\d ", out, re.M)
-    assert re.search(r"^ 1 blocks +1\.6\d TB/s$", out, re.M)
+    assert "DRAM reads by blocks of two warps on an SM, B/s\n1: 1.6" in out
     assert max(map(len, out.splitlines())) <= 100
 
 
@@ -334,3 +335,19 @@ def test_what_is_wrong_is_one_line(cli, tmp_path, arguments, message):
     assert (code, out) == (2, "")
     assert re.match(rf"error: {message}", err)
     assert len(err.splitlines()) == 1
+
+
+def test_curves_show_where_each_level_ends(tmp_path):
+    h200 = find_device("h200")
+    found = {curve.name: dict(curve.points) for curve in probe(lab_of("fake:h200"), tmp_path / "mine.yaml").curves}
+    latency = found["load latency"]
+    assert latency[65536] == pytest.approx(h200.l1.latency_cycles, rel=0.02)
+    assert latency[1 << 23] == pytest.approx(h200.l2.latency_cycles, rel=0.02)
+    assert latency[1 << 28] == pytest.approx(h200.dram.latency_cycles, rel=0.02)
+    through_l1 = found["reads of one SM through L1"]
+    assert through_l1[131072] == pytest.approx(128, rel=0.02)
+    assert through_l1[524288] < 80
+    by_blocks = found["DRAM reads"]
+    assert by_blocks[2] == pytest.approx(2 * by_blocks[1], rel=0.03), "latency-bound while few are resident"
+    assert by_blocks[8] == pytest.approx(0.81 * 4.8e12, rel=0.02)
+    assert found["shared memory, 16-byte loads"][1] < 70 < 125 < found["shared memory, 16-byte loads"][32]

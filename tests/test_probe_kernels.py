@@ -56,6 +56,7 @@ KERNELS = [
     ("stream.cu", {"MODE": 1}, {r"ld\.global\.cg\.v4": 5, r"st\.global\.v4": 5}, {"LDG": 5, "STG": 5}),
     ("stream.cu", {"MODE": 2}, {r"st\.global\.v4": 5}, {"STG": 5}),
     ("stream.cu", {"MODE": 3}, {r"ld\.global\.cg\.v4": 10, r"st\.global\.v4": 5}, {"LDG": 10, "STG": 5}),
+    ("stream.cu", {"MODE": 4}, {r"ld\.global\.v4": 5}, {"LDG": 5}),
     ("blocks.cu", {}, {r"%smid": 1, r"%clock64": 2}, {"CS2R": 2, "STG": 3}),
 ]
 ENTRIES = {
@@ -214,14 +215,15 @@ class CheckingGpu:
         assert given["step"] == 0
         assert given["cycles"].numel() == launch.grid[0]
         conflicts = max(min(int(given["stride"]), 32), 1) if macros["WIDTH"] == 1 else 4
-        given["cycles"][:] = conflicts * 32 * 8 * int(given["trips"])
+        given["cycles"][:] = conflicts * launch.block[0] // 32 * 8 * int(given["trips"])
 
     def _stream(self, macros, launch, given):
         need = int(given["tiles"]) * launch.block[0] * 16
-        for name in "abc"[: 3 if macros["MODE"] else 1]:
+        arrays = 1 if macros["MODE"] in (0, 4) else 3
+        for name in "abc"[:arrays]:
             assert given[name].numel() * given[name].element_size() >= need
         pointers = {given[name].data_ptr() for name in "abc"}
-        assert len(pointers) == (3 if macros["MODE"] else 1)
+        assert len(pointers) == arrays
         assert int(given["tiles"]) * int(given["passes"]) < 2**31
         assert np.gcd(int(given["tiles"]), launch.grid[0]) == 1
         given["cycles"][:] = 100_000

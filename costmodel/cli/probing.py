@@ -14,11 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from costmodel.cli.options import Json, print_result
-from costmodel.measure.probe import Difference, Probed, lab_of, probe
+from costmodel.measure.probe import Curve, Difference, Probed, lab_of, probe
 from costmodel.report.text import grid, pairs
-from costmodel.report.units import rate
+from costmodel.report.units import binary_bytes, si
 
 __all__ = ["probe_command"]
+
+_BY = {"bytes": "working set"}
 
 
 def probe_command(
@@ -64,7 +66,7 @@ def _values(found: Probed) -> dict[str, Any]:
         "resumed": found.resumed,
         "unmeasured": list(found.unmeasured),
         "figures": [asdict(d) for d in found.differences],
-        "bandwidth_by_blocks": [{"blocks_per_sm": blocks, "bytes_per_s": speed} for blocks, speed in found.curve],
+        "curves": [asdict(curve) for curve in found.curves],
     }
 
 
@@ -78,9 +80,20 @@ def _shown(found: Probed) -> RenderableType:
         ("took", f"{found.seconds:.0f} s, {found.resumed} benchmarks resumed"),
         *(("not measured", reason) for reason in found.unmeasured),
     )
-    curve = tuple((f"{blocks:>2} blocks", rate(speed, "B")) for blocks, speed in found.curve)
-    title = Text("Memory reads by resident blocks of two warps", style="bold")
-    return Group(pairs(head, strong=1), Text(""), _table(differences), Text(""), title, pairs(curve))
+    parts: list[RenderableType] = [pairs(head, strong=1), Text(""), _table(differences)]
+    for curve in found.curves:
+        points = ", ".join(f"{_varied(curve, at)} {_value(curve, value)}" for at, value in curve.points)
+        title = f"{curve.name} by {_BY.get(curve.by, curve.by)}, {curve.unit}"
+        parts += [Text(""), Text(title[:1].upper() + title[1:], style="bold"), Text(points)]
+    return Group(*parts)
+
+
+def _varied(curve: Curve, at: int) -> str:
+    return f"{binary_bytes(at)}:" if curve.by == "bytes" else f"{at}:"
+
+
+def _value(curve: Curve, value: float) -> str:
+    return si(value) if curve.unit == "B/s" else f"{value:.4g}"
 
 
 def _table(differences: list[Difference]) -> RenderableType:

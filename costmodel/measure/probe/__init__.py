@@ -17,6 +17,9 @@ What each figure is measured by (file of the kernel, then what is read off it):
 | `launch_overhead_s`, `block_launch_cycles` | blocks.cu |
 | `clock.sustained_hz` | arithmetic.cu: cycles over seconds of a long run |
 
+Beside them, for reading and not for the profile: bandwidth of memory by resident blocks, of L2, memory and L1 by working set, of
+shared memory by warps, and latency by working set.
+
 What is not measured, and taken from a stored profile of the same architecture: the sizes of lines, sectors and allocation
 units, how L1 takes requests, the number of banks and schedulers, channels, what ECC covers, the L1's capacity (its split with
 shared memory is the driver's choice), the instruction cache, the clock of matrix peaks.
@@ -28,6 +31,7 @@ no further group is begun; its figures stay the stored profile's. On ROCm nothin
 """
 
 from costmodel.measure.probe.compare import Difference, differences
+from costmodel.measure.probe.curves import Curve
 from costmodel.measure.probe.fake_lab import FakeLab
 from costmodel.measure.probe.journal import Journal, Replay
 from costmodel.measure.probe.lab import Figure, Lab, Sample
@@ -37,6 +41,7 @@ from costmodel.measure.probe.run import LIMIT_S, Probed, lab_of, probe
 
 __all__ = [
     "LIMIT_S",
+    "Curve",
     "Difference",
     "FakeLab",
     "Figure",

@@ -123,7 +123,7 @@ class FakeLab:
         alone = 16 * trips * len(units) * t.alu_latency_cycles
         return self._taking(60 + max(full, alone))
 
-    def _lanes(self, shared: int, width: int, stride: int, shift: int, trips: int) -> tuple[float, float]:
+    def _lanes(self, shared: int, width: int, stride: int, shift: int, trips: int, threads: int) -> tuple[float, float]:
         d = self.device
         words = [(lane >> shift) * stride for lane in range(d.limits.warp_size)]
         cycles = d.limits.warp_size / d.throughput.load_store
@@ -132,7 +132,9 @@ class FakeLab:
         else:
             lines = len({4 * (word + w) // d.l1.line_bytes for word in words for w in range(width)})
             cycles = max(cycles, lines / d.l1.tags_per_cycle, 4 * width * len(words) / d.l1.bytes_per_cycle)
-        return self._taking(200 + 1024 // d.limits.warp_size * 8 * trips * cycles)
+        warps = threads // d.limits.warp_size
+        waits = (d.shared if shared else d.l1).latency_cycles + 8 * cycles
+        return self._taking(200 + trips * max(warps * 8 * cycles, waits))
 
     def _passes(self, words: list[int], width: int, paired: bool) -> float:
         """Passes over the banks, each lane's words dealt to them one by one."""
@@ -151,7 +153,7 @@ class FakeLab:
 
     def _stream(self, mode: int, tiles: int, threads: int, grid: int, passes: int, shared_bytes: int) -> tuple[float, float]:
         d = self.device
-        streams, achieved = {0: (1, 1.0), 1: (2, 0.97), 2: (1, 0.93), 3: (3, 0.98)}[mode]
+        streams, achieved = {0: (1, 1.0), 1: (2, 0.97), 2: (1, 0.93), 3: (3, 0.98), 4: (1, 1.0)}[mode]
         size = 16 * threads * tiles
         moved = streams * size * passes
         sms = min(grid, d.sm_count)
@@ -163,6 +165,9 @@ class FakeLab:
         l2 = min(d.l2.bandwidth_bytes_per_cycle, sms * d.l2.sm_bytes_per_cycle, in_flight / d.l2.latency_cycles) * hz
         dram = min(d.dram.bandwidth_bytes_per_s * d.dram.achievable_fraction * achieved, in_flight / d.dram.latency_cycles * hz)
         seconds = moved * (kept / l2 + (1 - kept) / min(dram, l2))
+        if mode == 4 and d.l1.caches_global_loads:
+            near = _kept(size, d.l1.capacity_bytes)
+            seconds = near * moved / (sms * d.l1.bytes_per_cycle * hz) + (1 - near) * seconds
         return seconds + 2e-6, seconds * hz
 
     def _launch(self, kernels: int) -> tuple[float, float]:

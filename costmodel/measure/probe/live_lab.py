@@ -27,6 +27,7 @@ _UNTIMED = 2  # runs of `times_s` ahead of the repeats
 _WAKE_CYCLES = 40_000_000
 _MOST_WARM_STEPS = 4096
 _LANES_WORDS = 8192
+_READ, _READ_THROUGH_L1 = 0, 4
 
 
 def source_of(file: str) -> str:
@@ -69,6 +70,8 @@ class LiveLab:
         self._torch.cuda._sleep(_WAKE_CYCLES)
         try:
             done = runners[benchmark](**parameters)
+        except MeasureError:
+            raise
         except Exception as error:
             raise self._gpu.explain(error) or _refused(benchmark, error) from error
         return Sample(done.seconds, done.cycles, (before, self._gpu.clocks().sm_hz))
@@ -93,19 +96,20 @@ class LiveLab:
         rest = [table, np.int32(bytes // 4), np.int32(0), np.int32(steps)]
         return self._timed(program, Launch((1, 1, 1), (1, 1, 1), bytes), 1, lambda row: [position, *rest, row])
 
-    def _lanes(self, shared: int, width: int, stride: int, shift: int, trips: int) -> Sample:
+    def _lanes(self, shared: int, width: int, stride: int, shift: int, trips: int, threads: int) -> Sample:
         program = self._program("lanes.cu", "lanes", SHARED=shared, WIDTH=width)
         source, sms = self._buffer("lanes", 4 * _LANES_WORDS), int(self._facts["sm_count"])
         sizes = [np.int32(n) for n in (_LANES_WORDS, stride, shift, 0, trips)]
-        launch = Launch((sms, 1, 1), (1024, 1, 1), shared * 4 * _LANES_WORDS, None if shared else 0)
+        launch = Launch((sms, 1, 1), (threads, 1, 1), shared * 4 * _LANES_WORDS, None if shared else 0)
         return self._timed(program, launch, sms, lambda row: [source, *sizes, row, self._sink])
 
     def _stream(self, mode: int, tiles: int, threads: int, grid: int, passes: int, shared_bytes: int) -> Sample:
         program = self._program("stream.cu", "stream", MODE=mode)
-        streams = [self._buffer(name, 16 * threads * tiles) for name in ("a", "b", "c")[: 3 if mode else 1]]
+        count = 1 if mode in (_READ, _READ_THROUGH_L1) else 3
+        streams = [self._buffer(name, 16 * threads * tiles) for name in ("a", "b", "c")[:count]]
         a, b, c = (streams * 3)[:3]
         sizes = [np.int32(tiles), np.int32(passes)]
-        launch = Launch((grid, 1, 1), (threads, 1, 1), shared_bytes)
+        launch = Launch((grid, 1, 1), (threads, 1, 1), shared_bytes, 0 if mode == _READ_THROUGH_L1 else None)
         return self._timed(program, launch, grid, lambda row: [a, b, c, *sizes, row, self._sink])
 
     def _arithmetic(self, op: int, chains: int, threads: int, grid: int, trips: int) -> Sample:

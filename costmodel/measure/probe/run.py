@@ -10,8 +10,9 @@ from pathlib import Path
 from costmodel.device import Device, device_names, find_device
 from costmodel.errors import MeasureError, ProfileError
 from costmodel.measure.gpu import StickyError, find_gpu
-from costmodel.measure.probe.bandwidths import Point, bandwidths, occupancy_curve
+from costmodel.measure.probe.bandwidths import bandwidths
 from costmodel.measure.probe.compare import Difference, differences
+from costmodel.measure.probe.curves import Curve, curves
 from costmodel.measure.probe.fake_lab import FakeLab
 from costmodel.measure.probe.journal import Journal, Replay
 from costmodel.measure.probe.lab import Figure, Lab
@@ -55,8 +56,8 @@ class Probed:
     """The stored profile it was compared with, and that filled what was not measured."""
     figures: tuple[Figure, ...]
     """What was measured."""
-    curve: tuple[Point, ...]
-    """Memory's read bandwidth by resident blocks of two warps on an SM."""
+    curves: tuple[Curve, ...]
+    """Against working set and occupancy."""
     unmeasured: tuple[str, ...]
     """Groups that failed or were out of time, with the reason."""
     resumed: int
@@ -131,11 +132,11 @@ def probe(
             raise
         except MeasureError as error:
             unmeasured.append(f"{name}: {error}")
-    told("bandwidth by occupancy", len(GROUPS), len(GROUPS) + 1)
-    curve = _curve(journal, base, unmeasured)
+    told("curves", len(GROUPS), len(GROUPS) + 1)
+    drawn = _curves(journal, base, lab.clock_s() - start > limit_s, unmeasured)
     device = write_profile(path, profile_text(path.stem, facts, base, figures))
     took = lab.clock_s() - start
-    return Probed(path, device, base, tuple(figures), tuple(curve), tuple(unmeasured), journal.resumed, took)
+    return Probed(path, device, base, tuple(figures), tuple(drawn), tuple(unmeasured), journal.resumed, took)
 
 
 def _possible(figure: Figure) -> bool:
@@ -143,14 +144,18 @@ def _possible(figure: Figure) -> bool:
     return isinstance(figure.value, bool) or 0 < figure.value < inf or (figure.value == 0 and figure.field == _MAY_BE_ZERO)
 
 
-def _curve(lab: Lab, base: Device, unmeasured: list[str]) -> list[Point]:
+def _curves(lab: Lab, base: Device, late: bool, unmeasured: list[str]) -> list[Curve]:
+    drawn: list[Curve] = []
+    if late:
+        unmeasured.append("curves: out of time; run it again, it resumes")
+        return drawn
     try:
-        return occupancy_curve(lab, base)
+        drawn.extend(curves(lab, base))
     except StickyError:
         raise
     except MeasureError as error:
-        unmeasured.append(f"bandwidth by occupancy: {error}")
-        return []
+        unmeasured.append(f"curves: {error}")
+    return drawn
 
 
 def _base(name: str, compute_capability: str, against: str | None) -> Device:

@@ -122,6 +122,6 @@ def _rate(sample: Sample, count: int) -> float:
 
 def _load(lab: Lab, shared: int, width: int, stride: int, shift: int = 0) -> tuple[float, float]:
     """Cycles that one warp's load holds the path, and their spread."""
-    sample = lab.run("lanes", shared=shared, width=width, stride=stride, shift=shift, trips=_LOAD_TRIPS)
-    warps = 1024 // int(lab.facts()["warp_size"])
+    sample = lab.run("lanes", shared=shared, width=width, stride=stride, shift=shift, trips=_LOAD_TRIPS, threads=_THREADS)
+    warps = _THREADS // int(lab.facts()["warp_size"])
     return middle(sample.cycles) / (warps * _LOADS * _LOAD_TRIPS), spread_of(sample.cycles)
