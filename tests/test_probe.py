@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from costmodel.cli import main
-from costmodel.device import device_names, find_device
+from costmodel.device import find_device
 from costmodel.errors import MeasureError
 from costmodel.measure.live import StickyError
 from costmodel.measure.probe import FakeLab, Journal, Replay, differences, lab_of, probe
@@ -184,7 +184,7 @@ def test_a_refused_benchmark_is_noted_and_costs_its_group_alone(tmp_path):
     assert next(line for line in noted if "refused" in line)["refused"] == "no such pairs"
 
 
-@pytest.mark.parametrize("name", device_names())
+@pytest.mark.parametrize("name", ["gtx_680", "tesla_k20", "p4", "gtx_1650", "mi250x", "titan_rtx", "h200"])
 def test_it_takes_less_than_five_minutes(name, tmp_path):
     found = probe(lab_of(f"fake:{name}"), tmp_path / "mine.yaml")
     assert found.unmeasured == ()
