@@ -98,7 +98,7 @@ class CudaGpu:
             "torch": str(self._torch.__version__),
             "memory_bytes": int(self._ask("cuDeviceTotalMem", self._device)),
             **{key: self._attribute(name) for key, name in _LIMITS.items()},
-            "max_sm_hz": self._attribute("CLOCK_RATE") * 1e3,
+            "boost_hz": self._attribute("CLOCK_RATE") * 1e3,  # NVML's highest clock lies above it on GeForce boards
             "max_memory_hz": self._attribute("MEMORY_CLOCK_RATE") * 1e3,
             "ecc": bool(self._attribute("ECC_ENABLED")),
             **{key: value for key, value in self._nvml.facts().items() if value is not None},

@@ -70,7 +70,7 @@ class RocmGpu:
             "shared_bytes_per_block": getattr(p, "shared_memory_per_block", None),
             "shared_bytes_per_sm": getattr(p, "shared_memory_per_multiprocessor", None),
             "memory_bus_bits": getattr(p, "memory_bus_width", None),
-            "max_sm_hz": _times(getattr(p, "clock_rate", None), 1e3),
+            "boost_hz": _times(getattr(p, "clock_rate", None), 1e3),
             "max_memory_hz": _times(getattr(p, "memory_clock_rate", None), 1e3),
         }
         return {

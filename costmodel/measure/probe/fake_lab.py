@@ -61,7 +61,7 @@ class FakeLab:
             "shared_bytes_per_block": d.shared.max_bytes_per_block,
             "shared_bytes_per_sm": d.shared.capacity_bytes_per_sm,
             "reserved_shared_bytes_per_block": d.shared.reserved_bytes_per_block,
-            "max_sm_hz": d.clock.boost_hz,
+            "boost_hz": d.clock.boost_hz,
             "memory_bus_bits": 4096,
             "max_memory_hz": d.dram.bandwidth_bytes_per_s * 8 / 2 / 4096,
             "ecc": False,

@@ -24,7 +24,7 @@ _STATED = {
     "limits.threads_per_block": "threads_per_block",
     "limits.threads_per_sm": "threads_per_sm",
     "limits.blocks_per_sm": "blocks_per_sm",
-    "clock.boost_hz": "max_sm_hz",
+    "clock.boost_hz": "boost_hz",
 }
 
 

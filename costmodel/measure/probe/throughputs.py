@@ -46,8 +46,8 @@ def arithmetic(lab: Lab, base: Device) -> Iterator[Figure]:
     """Measure instruction throughput."""
     rates: dict[str, float] = {}
     for field, (op, count, name) in _OPERATIONS.items():
-        if field == "throughput.fp16_fma" and not base.throughput.fp16_fma:
-            continue  # no packed half precision on this architecture
+        if not getattr(base.throughput, field.removeprefix("throughput.")):
+            continue  # the architecture has none
         sample = _run(lab, op)
         rates[field] = _rate(sample, count)
         yield Figure(field, rounded(rates[field]), spread_of(sample.cycles), f"{name}, eight chains, a full block on every SM")
