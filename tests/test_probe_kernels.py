@@ -208,7 +208,7 @@ class CheckingGpu:
         given["cycles"][0] = 34 * (int(given["steps"]) or 1)
 
     def _lanes(self, macros, launch, given):
-        last = (31 >> int(given["shift"])) * int(given["stride"]) * 4 + 7 * 256 + 4 * macros["WIDTH"]
+        last = (31 >> int(given["shift"])) * int(given["stride"]) * 4 + 7 * 1040 + 4 * macros["WIDTH"]
         assert last <= 4 * given["words"]
         assert 4 * given["words"] <= given["source"].numel() * given["source"].element_size()
         assert not macros["SHARED"] or launch.shared_bytes >= 4 * given["words"]

@@ -26,8 +26,10 @@ shared memory is the driver's choice), the instruction cache, the clock of matri
 
 Method: the core is woken, each benchmark runs untimed first, then seven times; medians, and the interquartile range over the
 median as spread. A journal beside the profile keeps every benchmark: a stopped probe goes on from it, and the profile can be made
-again from it without the GPU. After `LIMIT_S` seconds
-no further group is begun; its figures stay the stored profile's. On ROCm nothing of this has run yet.
+again from it without the GPU. After `LIMIT_S` seconds no further group is begun; its figures stay the stored profile's.
+
+On ROCm nothing of this has run yet. clang 22 takes the kernels for gfx90a, and its assembly holds what they time (2026-11-21,
+with declarations written for it instead of HIP's headers). L1 is not left out there (its loads have no such modifier).
 """
 
 from costmodel.measure.probe.compare import Difference, differences

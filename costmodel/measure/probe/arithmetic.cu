@@ -51,7 +51,9 @@ __device__ __forceinline__ void link(number& x, unsigned& u, unsigned& v, number
     asm volatile("cvt.rn.f32.s32 %0, %1;" : "=f"(f) : "r"(x));
     asm volatile("cvt.rzi.s32.f32 %0, %1;" : "=r"(x) : "f"(f));
 #elif OP == 6
-    x = (int)(float)x;
+    float f;  // clang folds the pair
+    asm volatile("v_cvt_f32_i32 %0, %1" : "=v"(f) : "v"(x));
+    asm volatile("v_cvt_i32_f32 %0, %1" : "=v"(x) : "v"(f));
 #else
     x = fmaf(x, a, b);
     u = u > v ? u : v;

@@ -4,7 +4,8 @@
 //   The walk goes on where the last launch ended; `warm` steps ahead of the clock fill L1, which a launch starts with empty.
 //   BYPASS 1 leaves L1 out (ld.global.cg), for latencies of L2 and of memory.
 // SHARED 1: `table` holds a cycle of byte offsets, which is copied to shared memory first.
-// Cycles of the SM's clock, from a register that counts them; the loop's own instructions run in the shadow of the loads.
+// Cycles of the SM's clock, from a register that counts them; the loop's own instructions run in the shadow of the loads (an AMD GPU adds
+// the base of shared memory to each offset, so that its latency there holds an addition more).
 #if !defined(SHARED) || !defined(BYPASS)
 #error "chase.cu: define SHARED and BYPASS as 0 or 1"
 #endif

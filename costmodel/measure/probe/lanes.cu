@@ -3,7 +3,7 @@
 // Lane l reads WIDTH words at word (l >> shift) * stride. stride = WIDTH: neighbouring lanes, the data path is the bound;
 // stride = 0: one address for all, only the lanes' addresses are taken; powers of two: bank conflicts; 33 on L1: a line for
 // each lane and no conflict, the tag stage is the bound; shift = 1: pairs of lanes read the same address.
-// Eight loads at fixed offsets (whole rows of banks apart) stand in one trip; `step`, 0 at run time, keeps the compiler from
+// Eight loads at fixed offsets stand in one trip; `step`, 0 at run time, keeps the compiler from
 // loading once for all trips. All warps of the block run the same loads, and the block fills the SM.
 #if !defined(SHARED) || !defined(WIDTH)
 #error "lanes.cu: define SHARED as 0 or 1 and WIDTH as 1, 2 or 4"
@@ -19,7 +19,7 @@ typedef unsigned vec;
 __device__ __forceinline__ unsigned folded(vec v) { return v; }
 #endif
 #define LOADS 8
-#define ROW 256
+#define ROW 1040  // bytes: no two loads within reach of one ds_read2 instruction, 16-byte aligned
 
 extern __shared__ __align__(16) unsigned cells[];
 
