@@ -166,6 +166,14 @@ def test_an_impossible_figure_is_left_out_and_told(tmp_path):
     assert found.device.launch_overhead_s == 2e-6
 
 
+@pytest.mark.parametrize("content", ['{"mine": 1}\n', "[1, 2]\n", "notes\n"])
+def test_a_file_that_is_no_journal_is_left_alone(content, tmp_path):
+    (tmp_path / "mine.jsonl").write_text(content)
+    with pytest.raises(MeasureError, match="is no journal of a probe and is not overwritten"):
+        probe(lab_of("fake:h200"), tmp_path / "mine.yaml")
+    assert (tmp_path / "mine.jsonl").read_text() == content
+
+
 def test_a_refused_benchmark_is_noted_and_costs_its_group_alone(tmp_path):
     class Refusing(Stopping):
         def run(self, benchmark, **parameters):

@@ -26,12 +26,18 @@ class Journal:
     """A lab that remembers: what a file holds is not run again."""
 
     def __init__(self, lab: Lab, path: Path) -> None:
-        """Read the file, or begin it."""
+        """Read the file, or begin it.
+
+        Raises:
+            MeasureError: the file is something else.
+        """
         self._lab, self._path = lab, path
         self._known: dict[str, dict[str, Any]] = {}
         facts = lab.facts()
         header = {"probe": _VERSION, "facts": dict(facts)}
         lines = _lines(path)
+        if path.exists() and path.stat().st_size and not (lines and "probe" in lines[0]):
+            raise MeasureError(f"{path} is no journal of a probe and is not overwritten; name another profile with --out")
         if lines and _same(lines[0], header):
             self._known = {line["key"]: line for line in lines[1:]}
         self.resumed = len(self._known)
@@ -117,9 +123,12 @@ def _sample(line: Mapping[str, Any]) -> Sample:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     found = []
-    for text in path.read_text().splitlines() if path.exists() else ():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
-            found.append(json.loads(text))
+            line = json.loads(text)
         except json.JSONDecodeError:
             break
+        if not isinstance(line, dict):
+            break
+        found.append(line)
     return found
