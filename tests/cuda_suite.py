@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,8 @@ class Configuration:
 
     name: str
     sizes: Mapping[str, int]
+    file: str = ""
+    """Of its code, if not the one beside its description."""
 
     @property
     def description(self) -> Description:
@@ -84,18 +86,38 @@ class Configuration:
         return f"{self.name} {' '.join(f'{n}={v}' for n, v in self.sizes.items())}"
 
 
-def one_source(configurations: Sequence[Configuration], head: str, tail: str) -> str:
-    """All of them in one file; `head` and `tail` stand around each, `@` in them is its number and `!` its entry."""
-    parts = []
+def of(name: str, **sizes: int) -> Configuration:
+    """A description with these arguments."""
+    return Configuration(name, sizes)
+
+
+def one_source(
+    configurations: Sequence[Configuration], after: str = "", of_each: Callable[[int, int], str] = lambda *_: ""
+) -> str:
+    """All of them in one file; configurations of one file and the same macros share a namespace.
+
+    Args:
+        configurations: the entry of each becomes `entry_` and its number.
+        after: text at the end of each namespace.
+        of_each: text behind it for each configuration, by its number and that of its namespace.
+    """
+    shared: list[tuple[tuple[Path, dict[str, int]], dict[str, int]]] = []  # file and macros, number by entry
     for number, c in enumerate(configurations):
-        path = KERNELS / c.code["cuda"]
+        key, entry = (KERNELS / (c.file or c.code["cuda"]), c.macros), c.code.get("entry", c.name)
+        own = next((entries for other, entries in shared if other == key and entry not in entries), None)
+        if own is None:
+            shared.append((key, own := {}))
+        own[entry] = number
+    parts = []
+    for space, ((path, macros), entries) in enumerate(shared):
         text = path.read_text()
-        others = {n: f"{n}_{number}" for n in re.findall(r'extern "C" __global__[^;{]*?(\w+)\((?:const )?\w+\*', text)}
-        names = {**c.macros, **others, c.code.get("entry", c.name): f"entry_{number}"}
-        own = re.findall(r"^#define (\w+)", text, re.MULTILINE)
-        parts += [f"#define {n} {int(v) if not isinstance(v, str) else v}" for n, v in names.items()]
-        parts += [head.replace("@", str(number)), f'#include "{path}"', tail.replace("@", str(number)).replace("!", f"entry_{number}")]
-        parts += [f"#undef {n}" for n in (*names, *own)]
+        others = {n: f"{n}_{space}" for n in re.findall(r'extern "C" __global__[^;{]*?(\w+)\((?:const )?\w+\*', text)}
+        names: dict[str, Any] = {**macros, **others, **{entry: f"entry_{number}" for entry, number in entries.items()}}
+        own_macros = re.findall(r"^#define (\w+)", text, re.MULTILINE)
+        parts += [f"#define {n} {v if isinstance(v, str) else int(v)}" for n, v in names.items()]
+        parts += [f"namespace configuration_{space} {{", f'#include "{path}"', after, "}"]
+        parts += [of_each(number, space) for number in entries.values()]
+        parts += [f"#undef {n}" for n in (*names, *own_macros)]
     return "\n".join(parts) + "\n"
 
 
@@ -118,15 +140,16 @@ def compiled(configurations: Sequence[Configuration], architectures: Sequence[st
     assert nvcc
     assert ptxas
     source, ptx = folder / "suite.cu", folder / "suite.ptx"
-    source.write_text(one_source(configurations, "namespace configuration_@ {", "}"))
+    source.write_text(one_source(configurations))
     virtual = architectures[0].replace("sm_", "compute_")
     subprocess.run([nvcc, "-ptx", "-w", f"-arch={virtual}", source, "-o", ptx], check=True, capture_output=True)
     counted = {
-        name: counted_ptx(text) for name, text in re.findall(r"\.entry (entry_\d+)\((.*?)(?=\.entry |\Z)", ptx.read_text(), re.DOTALL)
+        name: counted_ptx(text)
+        for name, text in re.findall(r"\.entry (entry_\d+)\((.*?)(?=\.entry |\Z)", ptx.read_text(), re.DOTALL)
     }
     found = {}
     for architecture in architectures:
-        command = [ptxas, "-v", f"-arch={architecture}", ptx, "-o", folder / "suite.cubin"]
+        command = [ptxas, "-v", f"-arch={architecture}", str(ptx), "-o", str(folder / "suite.cubin")]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
         for number, text in re.findall(r"Compiling entry function 'entry_(\d+)'(.*?)(?=Compiling entry|\Z)", said, re.DOTALL):
             numbers = [re.search(p, text) for p in (r"Used (\d+) registers", r"(\d+) bytes spill stores", r"(\d+) bytes smem")]
@@ -165,19 +188,16 @@ class OnCpu:
     def __init__(self, configurations: Sequence[Configuration], folder: Path) -> None:
         self.configurations = configurations
         here = Path(__file__).parent
-        text = '#include "cuda_on_cpu.h"\n' + one_source(
-            configurations,
-            "namespace configuration_@ {",
-            f"thread_local float4 dynamic_shared[{CAPACITY // 16}]; }}\n"
-            'extern "C" void call_@(void** given) { call_entry(configuration_@::!, given); }\n'
-            'extern "C" void* dynamic_@() { return configuration_@::dynamic_shared; }\n'
-            + "CONSTANT_@",
-        )
-        for number, c in enumerate(configurations):
-            names = [b.name for b in c.kernel.buffers if b.space == "constant"]
-            places = "\n".join(f'extern "C" void* constant_{number}_{n}() {{ return configuration_{number}::{n}; }}' for n in names)
-            text = text.replace(f"CONSTANT_{number}\n", f"{places}\n")
-        (folder / "suite.cpp").write_text(text)
+
+        def called(number: int, space: int) -> str:
+            constants = [b.name for b in configurations[number].kernel.buffers if b.space == "constant"]
+            places = {f"dynamic_{number}": "dynamic_shared", **{f"constant_{number}_{n}": n for n in constants}}
+            lines = [f'extern "C" void* {n}() {{ return configuration_{space}::{place}; }}' for n, place in places.items()]
+            entry = f"configuration_{space}::entry_{number}"
+            return "\n".join([f'extern "C" void call_{number}(void** given) {{ call_entry({entry}, given); }}', *lines])
+
+        text = one_source(configurations, f"thread_local float4 dynamic_shared[{CAPACITY // 16}];", called)
+        (folder / "suite.cpp").write_text(f'#include "cuda_on_cpu.h"\n{text}')
         shared = ["g++", "-std=c++20", "-w", "-fPIC", f"-I{here}"]
         hooks = ["-O0", "-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0"]
         jobs = [
@@ -190,7 +210,14 @@ class OnCpu:
         self.library = ctypes.CDLL(str(folder / "suite.so"))
         self.library.run_grid.restype = ctypes.c_char_p
 
-    def run(self, number: int, contents: Mapping[str, npt.NDArray[Any]], backwards: bool = False, merge: bool = False, unwritten: bool = False) -> Ran:
+    def run(
+        self,
+        number: int,
+        contents: Mapping[str, npt.NDArray[Any]],
+        backwards: bool = False,
+        merge: bool = False,
+        unwritten: bool = False,
+    ) -> Ran:
         """Launch one configuration.
 
         Args:

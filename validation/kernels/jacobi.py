@@ -14,7 +14,7 @@ OWN, NEIGHBOUR = 0.4, 0.1
 
 @kernel(static=("STAGED",))
 def jacobi_3d(k, *, NX, NY, NZ, BX, BY, DEPTH, STAGED):
-    """target = 0.4 · source + 0.1 · Σ of the six neighbours, inside an NX × NY × NZ grid."""
+    """One step: target = 0.4 · source + 0.1 · Σ of the six neighbours, inside an NX × NY × NZ grid."""
     k.require((NZ - 2) % DEPTH == 0)
     k.launch_bound(BX * BY)
     source, target = (k.buffer(name, (NZ, NY, NX), f32, read_only=name == "source") for name in ("source", "target"))
@@ -75,7 +75,8 @@ def _step(tensors, _sizes):
 
     s = tensors["source"]
     target = torch.full_like(s, torch.nan)
-    around = s[:-2, 1:-1, 1:-1] + s[2:, 1:-1, 1:-1] + s[1:-1, :-2, 1:-1] + s[1:-1, 2:, 1:-1] + s[1:-1, 1:-1, :-2] + s[1:-1, 1:-1, 2:]
+    rows = s[1:-1, :-2, 1:-1] + s[1:-1, 2:, 1:-1] + s[1:-1, 1:-1, :-2] + s[1:-1, 1:-1, 2:]
+    around = s[:-2, 1:-1, 1:-1] + s[2:, 1:-1, 1:-1] + rows
     target[1:-1, 1:-1, 1:-1] = OWN * s[1:-1, 1:-1, 1:-1] + NEIGHBOUR * around
     return {"target": target}
 

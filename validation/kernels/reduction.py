@@ -111,7 +111,7 @@ def row_sum_warp(k, *, M, N, B):
     k.require(N % VECTOR == 0, B % LANES == 0)
     warps = B // LANES
     a, s = k.buffer("a", (M, N), f32, read_only=True), k.buffer("s", (M,), f32)
-    exchange = k.shared("exchange", (LANES,), f32)
+    exchange = k.exchange("exchange", LANES, f32)
     with k.blocks(-(-M // warps)) as block, k.threads(LANES, warps) as (lane, warp):
         row = block * warps + warp
         k.do("ids", work=k.integer(i32, START_OPERATIONS))

@@ -1,8 +1,9 @@
 """Layer normalisation over the rows of an M × N matrix, single precision, as written by hand: code in layer_norm.cu.
 
-`row_layer_norm_warp` gives a row to a warp, which keeps it in registers: mean, then squares of what is left. `row_layer_norm_block`
-gives it to a block: STAGED does the same with the row in shared memory; else the row is read twice, sum and sum of squares in one
-pass. All move vectors of four. A shuffle is described as what it is to the hardware: a pass through the crossbar of shared memory.
+`row_layer_norm_warp` gives a row to a warp, which keeps it in registers: mean, then squares of what is left.
+`row_layer_norm_block` gives it to a block: STAGED does the same with the row in shared memory; else the row is read twice,
+sum and sum of squares in one pass. All move vectors of four. A shuffle is described as what it is to the hardware: a pass
+through the crossbar of shared memory.
 """
 
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def row_layer_norm_block(k, *, M, N, B, STAGED):
             with _trips(k, N, B, t) as v:
                 k.do("moments", loads=x[row, v * VECTOR].wide(VECTOR), work=[k.add(f32, VECTOR), *squares])
             _of_block(k, "moments", exchange, pairs, lane, warp, B)
-            k.do("scale", work=[k.add(f32, 2 * DIVIDE + 1 + ROOT), k.fma(f32), k.special(f32, 3)])
+            k.do("scale", work=[k.add(f32, 2 * DIVIDE + 3 + ROOT), k.special(f32, 3)])
         with _trips(k, N, B, t) as v:
             held = staged[v * VECTOR].wide(VECTOR) if STAGED else x[row, v * VECTOR].wide(VECTOR)
             loads = [held, gamma[v * VECTOR].wide(VECTOR), beta[v * VECTOR].wide(VECTOR)]
