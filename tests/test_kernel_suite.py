@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 from collections import Counter
@@ -9,10 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from costmodel import Scorer, estimate
-from costmodel.cost import description_names, find_description
+from costmodel.cost import description_names, find_description, search_space
+from costmodel.counts import traffic
 from tests.cuda_suite import KERNELS, Configuration, OnCpu, Ran, contents, expected, of, shaped
 from tests.oracle import count
 
@@ -69,6 +72,22 @@ def _codes(name: str) -> dict[str, Any]:
     return dict(find_description(name).function.__globals__.get("CODE", {}))
 
 
+@pytest.mark.parametrize("name", sorted({c.name for c in SMALL}))
+def test_measured_spaces_are_modest(name: str) -> None:
+    """Few enough for half an hour on one GPU, more than one size, and arrays that a small board holds."""
+    description = find_description(name)
+    space: Any = _codes(name)[name].get("space") or search_space(description)
+    assert space.keys() <= {*description.arguments}
+    rows = pd.DataFrame(itertools.product(*(np.atleast_1d(v) for v in space.values())), columns=list(space))
+    launched = rows[Scorer(description, "H200").score({n: rows[n].tolist() for n in rows}).feasible]
+    assert 9 <= len(launched) <= 300
+    argument = _codes(name)[name]["arguments"]
+    assert name == "convolution_2d" or any(launched[n].nunique() > 1 for n in (argument or ("N",)))
+    for row in launched.sample(5, random_state=0).to_dict("records"):
+        c = of(name, **row)
+        assert sum(c.value(b.size_bytes) for b in c.buffers) <= 8e9
+
+
 # -- on the CPU
 
 
@@ -113,6 +132,18 @@ def test_the_code_accesses_what_the_description_says(cpu: OnCpu, c: Configuratio
             fields = ["requested_bytes"]  # lanes with one column more are a trip behind: their visits do not tell which
         found = {f: getattr(totals, f) for f in fields}
         assert found == {f: described.get((name, kind), Counter())[f] for f in fields}, (name or "shared", kind)
+
+
+@needs_gcc
+@pytest.mark.parametrize("c", SMALL, ids=IDS)
+def test_the_code_moves_the_bytes_of_the_traffic(cpu: OnCpu, c: Configuration) -> None:
+    """What `traffic` says is requested of each global buffer, exactly."""
+    flows = traffic(c.kernel).bind(**c.bound)
+    for (name, kind), totals in _run(cpu, c).totals.items():
+        ends = ("l1", "register") if kind == "load" else ("register", "l1")
+        if name:
+            requested = sum(f.requested_bytes for f in flows if f.buffer == name and (f.source, f.target) == ends)
+            assert totals.requested_bytes == requested, (name, kind)
 
 
 @needs_gcc

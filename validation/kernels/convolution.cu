@@ -22,10 +22,7 @@
 #define READ(place) (place)
 #endif
 
-constexpr int HALO = F - 1, PITCH = NX + HALO, BANKS = 32;
-constexpr int ROWS = BY * TY + HALO, WIDTH = BX * TX + HALO;
-// a row is padded so that the next row of threads starts on the bank after the last one's
-constexpr int PADDING = PAD && BX % BANKS ? (BANKS - (WIDTH - BX) % BANKS) % BANKS : 0;
+constexpr int HALO = F - 1, PITCH = NX + HALO;
 
 __constant__ float filter[F * F];
 
@@ -35,6 +32,9 @@ extern "C" __global__ void convolution_2d(const float* image, float* out) {
     float acc[TY][TX] = {};
 
 #if SHMEM
+    constexpr int BANKS = 32, ROWS = BY * TY + HALO, WIDTH = BX * TX + HALO;
+    // a row is padded so that the next row of threads starts on the bank after the last one's
+    constexpr int PADDING = PAD && BX % BANKS ? (BANKS - (WIDTH - BX) % BANKS) % BANKS : 0;
     __shared__ float tile[ROWS][WIDTH + PADDING];
     for (int i = v; i < ROWS; i += BY)
         for (int j = u; j < WIDTH; j += BX)

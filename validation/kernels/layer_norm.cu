@@ -71,7 +71,16 @@ row_layer_norm_warp(const float* __restrict__ x, const float* __restrict__ gamma
 
 extern __shared__ float4 dynamic_shared[];
 
-// of a block: two values of each warp go through shared memory, and every warp adds them up
+// of a block: a value of each warp, or two, go through shared memory, and every warp adds them up
+#if STAGED
+static __device__ __forceinline__ float sum_of_block(float sum, float* partial) {
+    sum = sum_of_warp(sum);
+    if (threadIdx.x == 0) partial[threadIdx.y] = sum;
+    __syncthreads();
+    sum = threadIdx.x < blockDim.y ? partial[threadIdx.x] : 0.0f;
+    return sum_of_warp(sum);
+}
+#else
 static __device__ __forceinline__ float2 sums_of_block(float2 sums, float2* partial) {
     sums.x = sum_of_warp(sums.x);
     sums.y = sum_of_warp(sums.y);
@@ -83,14 +92,7 @@ static __device__ __forceinline__ float2 sums_of_block(float2 sums, float2* part
     sums.y = sum_of_warp(sums.y);
     return sums;
 }
-
-static __device__ __forceinline__ float sum_of_block(float sum, float* partial) {
-    sum = sum_of_warp(sum);
-    if (threadIdx.x == 0) partial[threadIdx.y] = sum;
-    __syncthreads();
-    sum = threadIdx.x < blockDim.y ? partial[threadIdx.x] : 0.0f;
-    return sum_of_warp(sum);
-}
+#endif
 
 extern "C" __global__ void
 row_layer_norm_block(const float* __restrict__ x, const float* __restrict__ gamma, const float* __restrict__ beta, float* y, int M, int N) {
