@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections import Counter
@@ -14,7 +15,7 @@ import pytest
 from costmodel import estimate
 from costmodel.ir import Barrier
 from costmodel.measure.compile import found_tool
-from tests.cuda_suite import KERNELS, Configuration, compiled, of
+from tests.cuda_suite import KERNELS, Configuration, compiled, of, one_folder
 
 needs_nvcc = pytest.mark.skipif(found_tool("nvcc") is None, reason="needs nvcc: put the CUDA toolkit on the PATH")
 _FIRST = ("reduce_interleaved", "reduce_strided", "reduce_sequential", "reduce_first_add", "reduce_shuffle")
@@ -65,7 +66,9 @@ LOOPS = {
 @pytest.fixture(scope="session")
 def taken(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """What nvcc makes of each configuration for each architecture, beside what is estimated."""
-    done = compiled(LARGE, list(GPUS), tmp_path_factory.mktemp("nvcc"))
+    done = compiled(
+        LARGE, list(GPUS), one_folder(tmp_path_factory.getbasetemp(), os.environ.get("PYTEST_XDIST_WORKER", ""), "nvcc")
+    )
     rows = []
     for number, c in enumerate(LARGE):
         for architecture, gpu in GPUS.items():
