@@ -225,8 +225,21 @@ def test_nvrtc_makes_machine_code(architecture):
     assert binary[:4] == b"\x7fELF"
     assert b".text.scale\0" in binary
     assert int.from_bytes(binary[18:20], "little") == 190  # EM_CUDA
-    with pytest.raises(CompileError, match='identifier "FACTOR" is undefined'):
+    with pytest.raises(CompileError, match=r'(?s)scale\.cu\(4\).*identifier "FACTOR" is undefined'):
         nvrtc.compiled_binary(SCALE, "scale", {}, architecture)
+
+
+def test_macros_stand_below_the_headers_whose_types_bear_their_names():
+    pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
+    source = (
+        '#include <cuda_fp16.h>\nextern "C" __global__ void fill(__half* to) {\n    to[threadIdx.x % T] = __float2half(V);\n}\n'
+    )
+    try:
+        assert nvrtc.compiled_binary(source, "fill", {"T": 32, "V": 1}, "sm_90")[:4] == b"\x7fELF"
+    except GpuError as error:
+        pytest.skip(str(error))
+    with pytest.raises(CompileError, match=r'(?s)fill\.cu\(3\).*identifier "V" is undefined'):
+        nvrtc.compiled_binary(source, "fill", {"T": 32}, "sm_90")
 
 
 class Why:
@@ -268,8 +281,8 @@ def test_rocm_goes_through_torch_and_its_hip_library():
     kernel = types.SimpleNamespace(func=ctypes.c_void_p(7), module=ctypes.c_void_p(8))
     compiled = []
 
-    def compile_kernel(source, entry, nvcc_options):
-        compiled.append((entry, nvcc_options))
+    def compile_kernel(source, entry):
+        compiled.append((entry, source))
         return kernel
 
     torch = torch_stub(
@@ -290,7 +303,7 @@ def test_rocm_goes_through_torch_and_its_hip_library():
     assert gpu.facts()["sm_count"] == 104
     assert gpu.clocks().sm_hz is None
     program = gpu.build(SCALE, "scale", {"FACTOR": 2})
-    assert compiled == [("scale", ["-DFACTOR=2"])]
+    assert compiled == [("scale", f"#define FACTOR 2\n#line 1\n{SCALE}")]
     assert (program.registers, program.static_shared_bytes, program.local_bytes) == (64, 4096, 16)
     gpu.start(program, Launch((7, 8, 9), (64, 4, 1), 1024), [Tensor(2**40), np.int32(11)])
     assert hip.launches == [([7, 8, 9, 64, 4, 1, 1024], 0x99, 11, None)]

@@ -16,7 +16,7 @@ from typing import Any
 
 from costmodel.measure.live import CompileError, GpuError
 
-__all__ = ["compiled_binary", "compiler_version", "defines", "include_folders"]
+__all__ = ["compiled_binary", "compiler_version", "include_folders", "with_macros"]
 
 _HEADER = "cuda_fp16.h"
 
@@ -35,15 +35,15 @@ def compiled_binary(source: str, entry: str, macros: Mapping[str, int | str], ar
         GpuError: there is no compiler.
     """
     nvrtc = _nvrtc()
-    options = [f"--gpu-architecture={architecture}", "-std=c++17", *defines(macros)]
+    options = [f"--gpu-architecture={architecture}", "-std=c++17"]
     options += [f"-I{folder}" for folder in include_folders()]
     encoded = [option.encode() for option in options]
-    error, program = nvrtc.nvrtcCreateProgram(source.encode(), f"{entry}.cu".encode(), 0, [], [])
+    error, program = nvrtc.nvrtcCreateProgram(with_macros(source, macros).encode(), f"{entry}.cu".encode(), 0, [], [])
     _check(nvrtc, error, entry)
     try:
         (failed,) = nvrtc.nvrtcCompileProgram(program, len(encoded), encoded)
         if int(failed):
-            raise CompileError(f"{entry} for {architecture}: NVRTC refuses it with {' '.join(options)}:\n{_log(nvrtc, program)}")
+            raise CompileError(f"{entry} for {architecture}: NVRTC refuses it with {dict(macros)}:\n{_log(nvrtc, program)}")
         error, length = nvrtc.nvrtcGetCUBINSize(program)
         _check(nvrtc, error, entry)
         binary = b"\0" * int(length)
@@ -54,14 +54,22 @@ def compiled_binary(source: str, entry: str, macros: Mapping[str, int | str], ar
         nvrtc.nvrtcDestroyProgram(program)
 
 
-def defines(macros: Mapping[str, int | str]) -> list[str]:
-    """Return compiler options that define macros; a bool is 1 or 0.
+def with_macros(source: str, macros: Mapping[str, int | str]) -> str:
+    """Return the source with its macros defined below its last `#include`; a bool is 1 or 0.
+
+    Compilers define what `-D` says before their own headers, in which `T` and the like are names of types.
 
     Example:
-        >>> defines({"BM": 128, "VEC": True})
-        ['-DBM=128', '-DVEC=1']
+        >>> print(with_macros("float f() { return T; }", {"T": 32, "VEC": True}))
+        #define T 32
+        #define VEC 1
+        #line 1
+        float f() { return T; }
     """
-    return [f"-D{name}={int(value) if isinstance(value, bool) else value}" for name, value in macros.items()]
+    lines = source.split("\n")
+    above = max((n + 1 for n, line in enumerate(lines) if line.startswith("#include")), default=0)
+    given = [f"#define {name} {int(value) if isinstance(value, bool) else value}" for name, value in macros.items()]
+    return "\n".join([*lines[:above], *given, f"#line {above + 1}", *lines[above:]]) if given else source
 
 
 def compiler_version() -> str:

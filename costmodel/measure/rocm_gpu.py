@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from costmodel.errors import MeasureError
 from costmodel.measure.live import Clocks, CompileError, Launch, OutOfMemoryError, Program, StickyError
-from costmodel.measure.nvrtc import defines
+from costmodel.measure.nvrtc import with_macros
 from costmodel.measure.streams import Flush, event_times_s, packed
 
 __all__ = ["RocmGpu", "RocmProgram"]
@@ -98,7 +98,7 @@ class RocmGpu:
     def build(self, source: str, entry: str, macros: Mapping[str, int | str]) -> RocmProgram:
         """Compile by hiprtc and load one function."""
         try:
-            kernel = self._torch.cuda._compile_kernel(source, entry, nvcc_options=defines(macros))
+            kernel = self._torch.cuda._compile_kernel(with_macros(source, macros), entry)
         except RuntimeError as error:
             tried = "costmodel has never been tried on ROCm"
             raise CompileError(f"{entry} for {self.architecture}: hiprtc refuses it ({tried}): {error}") from None
