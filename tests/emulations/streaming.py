@@ -1,0 +1,131 @@
+"""Element-wise kernels, copies, transposes, stencils, the convolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from costmodel.ir import Kernel
+from tests.emulate import Point
+from tests.emulations.base import Arrays, Emulation, beginning, integers, normal, partner, plain
+
+def _add(p: Point, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a + b
+
+
+def _sum_of(*names: str) -> Callable[[Arrays, Mapping[str, Any]], Arrays]:
+    first, second, out = names
+    return lambda b, s: {out: b[first] + b[second]}
+
+
+def _star(buffers: Arrays, s: Mapping[str, Any]) -> Arrays:
+    R, source, target = s["R"], buffers["source"], buffers["target"].copy()
+    NX, NY, NZ = s["NX"], s["NY"], s["NZ"]
+    for z in range(R, NZ - R):
+        for y in range(R, NY - R):
+            for x in range(16, 16 + NX - 2 * R):
+                at = (z * NY + y) * NX + x
+                flat = [at + d * step for step in (1, NX, NX * NY) for d in range(-R, R + 1) if d]
+                target[at] = source[at] + source[flat].sum()
+    return {"target": target}
+
+
+def _box(buffers: Arrays, s: Mapping[str, Any]) -> Arrays:
+    R, (NX, NY) = s["R"], (s["NX"], s["NY"])
+    pitch = -(-(NX + 32) // 16) * 16
+    source, target = (buffers[n].reshape(NY + 2 * R, pitch).copy() for n in ("source", "target"))
+    for y in range(R, NY + R):
+        for x in range(16, 16 + NX):
+            target[y, x] = source[y - R : y + R + 1, x - R : x + R + 1].sum()
+    return {"target": target}
+
+
+
+
+# --- convolution ---------------------------------------------------------------------------------
+
+
+def _tap(p: Point, name: str, tiles: int, step: int) -> int:
+    """How far along an axis from the thread's first a merged load reaches; loads beyond the last tile have no tile loop."""
+    inner = p.named(f"{name}_tile")
+    return int((inner[-1] if inner else tiles - 1) * step + p[name])
+
+
+def _convolution(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[str, Callable[..., Any]]:
+    F, weights = sizes["F"], buffers["filter"].reshape(sizes["F"], sizes["F"])
+    staged = dict(kernel.statics)["SHMEM"]
+
+    def read(p: Point, values: np.ndarray) -> None:
+        down, across = _tap(p, "r", p["TY"], p["BY"]), _tap(p, "c", p["TX"], p["BX"])
+        assert (down, across) not in p.state or not staged, "one load for each element that outputs share"
+        p.state[down, across] = p.of_block(values)
+
+    def multiply(p: Point, acc: np.ndarray) -> np.ndarray:
+        i, j = divmod(p["tap"], F)
+        return acc + weights[i, j] * p.state[p["yi"] * p["BY"] + i, p["xi"] * p["BX"] + j][p.threads]
+
+    def store(p: Point) -> np.ndarray:
+        return p.registers["acc"][p.threads, p["yi"] * p["TX"] + p["xi"]]
+
+    return {"read tile" if staged else "read image": read, "multiply": multiply, "store": store}
+
+
+def _correlated(b: Arrays, s: Mapping[str, Any]) -> Arrays:
+    NX, NY, F = s["NX"], s["NY"], s["F"]
+    image, weights = b["image"].reshape(NY + F - 1, NX + F - 1), b["filter"].reshape(F, F)
+    return {"out": sum(weights[i, j] * image[i : i + NY, j : j + NX] for i in range(F) for j in range(F))}  # type: ignore[dict-item]
+
+
+_CONVOLUTION = {"NX": 20, "NY": 11, "BX": 8, "BY": 2, "TX": 2, "TY": 3, "F": 5, "READ_ONLY": 0}
+_TRANSPOSE = ({"N": 16, "T": 8, "R": 4}, {"N": 24, "T": 8, "R": 8})
+
+
+def _turned(b: Arrays, s: Mapping[str, Any]) -> Arrays:
+    return {"target": b["source"].reshape(s["N"], s["N"]).T}
+
+
+# --- operators of PyTorch --------------------------------------------------------------------------
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+STREAMING: dict[str, Emulation] = {
+    "vector_add": Emulation(({"N": 100, "B": 32},), plain(add=_add), _sum_of("a", "b", "c")),
+    "copy": Emulation(({"N": 100, "B": 32, "V": 4}, {"N": 99, "B": 32, "V": 1}), expected=lambda b, s: {"c": b["a"]}),
+    **dict.fromkeys(
+        ("matrix_sum_coalesced", "matrix_sum_normal"), Emulation(({"N": 16, "T": 4},), plain(add=_add), _sum_of("A", "B", "S"))
+    ),
+    **dict.fromkeys(("transpose_naive", "transpose_shared", "transpose_padded"), Emulation(_TRANSPOSE, expected=_turned)),
+    "star3d": Emulation(
+        ({"NX": 14, "NY": 9, "NZ": 8, "BX": 4, "BY": 2, "BZ": 2, "R": 2},), plain(star=lambda p, *v: np.sum(v, axis=0)), _star
+    ),
+    "box2d": Emulation(({"NX": 14, "NY": 9, "BX": 8, "BY": 4, "R": 1},), plain(box=lambda p, *v: np.sum(v, axis=0)), _box),
+    "convolution_2d": Emulation(
+        (
+            {**_CONVOLUTION, "SHMEM": 1, "PAD": 0, "ALIGNED": 0},
+            {**_CONVOLUTION, "SHMEM": 1, "PAD": 1, "BX": 4, "TX": 4, "BY": 4, "TY": 1, "ALIGNED": 0},
+            {**_CONVOLUTION, "SHMEM": 0, "PAD": 0, "NX": 32, "NY": 12, "ALIGNED": 0},
+            {**_CONVOLUTION, "SHMEM": 1, "PAD": 0, "NX": 32, "NY": 12, "ALIGNED": 1},
+            {**_CONVOLUTION, "SHMEM": 0, "PAD": 0, "NX": 32, "NY": 12, "ALIGNED": 1},
+        ),
+        _convolution,
+        _correlated,
+        start={"acc": 0},
+    ),
+    "elementwise": Emulation(
+        ({"op": "add", "B": 3, "H": 200}, {"op": "gelu", "B": 3, "H": 200}),
+        plain(add=_add, gelu=lambda p, x: _gelu(x)),
+        lambda b, s: {"out": b["x"] + b["y"] if s["op"] == "add" else _gelu(b["x"])},
+        normal,
+        tolerance=1e-6,
+    ),
+    "gelu_f16": Emulation(
+        ({"M": 3, "N": 200},), plain(gelu=lambda p, x: _gelu(x)), lambda b, s: {"out": _gelu(b["x"])}, normal, tolerance=1e-3
+    ),
+}
+"""By name of the description."""
