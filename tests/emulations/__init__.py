@@ -17,8 +17,9 @@ from tests.emulations.base import Emulation
 from tests.emulations.products import PRODUCTS
 from tests.emulations.reductions import REDUCTIONS
 from tests.emulations.streaming import STREAMING
+from tests.emulations.triton_kernels import TRITON
 
 __all__ = ["EMULATIONS"]
 
-EMULATIONS: dict[str, Emulation] = {**STREAMING, **PRODUCTS, **REDUCTIONS}
+EMULATIONS: dict[str, Emulation] = {**STREAMING, **PRODUCTS, **REDUCTIONS, **TRITON}
 """By name of the description."""

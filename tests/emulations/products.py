@@ -9,7 +9,7 @@ import numpy as np
 
 from costmodel.ir import Kernel
 from tests.emulate import Point
-from tests.emulations.base import Arrays, Emulation, beginning, integers, normal, partner, plain
+from tests.emulations.base import LANES, Arrays, Emulation, beginning, integers, normal, partner, plain
 
 def _fma(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return a * b + c
@@ -81,13 +81,18 @@ def fragment(p: Point, name: str, at: int) -> np.ndarray:
 
 
 def of_lanes(tile: np.ndarray) -> np.ndarray:
-    """16 × 8 sums of each warp as its lanes hold them (PTX ISA, mma.m16n8k16): row lane // 4 + 8 (v // 2), column lane % 4 · 2 + v % 2."""
-    return tile.reshape(-1, 2, 8, 4, 2).transpose(0, 2, 3, 1, 4).reshape(-1, 4)
+    """Sums of each warp, warps × 16 × columns, as its lanes hold them (PTX ISA, mma.m16n8k16, and wgmma alike): threads × words.
+
+    In each 8 columns a lane has words v = 0 … 3 at row lane // 4 + 8 (v // 2), column lane % 4 · 2 + v % 2.
+    """
+    warps, _, columns = tile.shape
+    return tile.reshape(warps, 2, 8, columns // 8, 4, 2).transpose(0, 2, 4, 3, 1, 5).reshape(warps * LANES, columns // 2)
 
 
-def of_warp(registers: np.ndarray) -> np.ndarray:
-    """The inverse: threads × 4 as warps × 16 × 8."""
-    return registers.reshape(-1, 8, 4, 2, 2).transpose(0, 3, 1, 2, 4).reshape(-1, 16, 8)
+def of_warps(registers: np.ndarray) -> np.ndarray:
+    """The inverse."""
+    threads, words = registers.shape
+    return registers.reshape(threads // LANES, 8, 4, words // 4, 2, 2).transpose(0, 4, 1, 3, 2, 5).reshape(-1, 16, words * 2)
 
 
 def _mma(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
@@ -102,10 +107,9 @@ def _mma(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 def _mma_tile(p: Point) -> np.ndarray:
     WM, WN, BM, BN = p["WM"], p["WN"], p["BM"], p["BN"]
-    tiles = p.registers["acc"].reshape(p.count, WM // 16, WN // 8, 4)
-    warps = np.stack([of_warp(tiles[:, i, j]) for i in range(WM // 16) for j in range(WN // 8)], 1)
-    shaped = warps.reshape(BM // WM, BN // WN, WM // 16, WN // 8, 16, 8)
-    return shaped.transpose(0, 2, 4, 1, 3, 5).reshape(BM, BN)
+    words = p.registers["acc"].reshape(p.count, WM // 16, -1).transpose(1, 0, 2).reshape(p.count * WM // 16, -1)
+    shaped = of_warps(words).reshape(WM // 16, BM // WM, BN // WN, 16, WN)
+    return shaped.transpose(1, 0, 3, 2, 4).reshape(BM, BN)
 
 
 def _operand_x(p: Point, x: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 What is described is what the compiler makes of `gemm_triton.py` and `attention_triton.py`, read from its GPU IR and PTX for sm_80
 and sm_90 (triton.compile, no GPU). Loads inside the loop become `cp.async` of 16 bytes into a ring of tiles, swizzled so that
-neither rows nor columns of pieces meet in a bank. INSTRUCTION "mma" (sm_80; sm_90 below 64 rows of a tile or 4 warps): `ldmatrix` and
+neither rows nor columns of pieces meet in a bank; a GEMM's threads keep a pointer to each of their pieces. INSTRUCTION "mma" (sm_80; sm_90 below 64 rows of a tile or 4 warps): `ldmatrix` and
 `mma.sync.m16n8k16`, and a ring of STAGES − 1 tiles, since all warps have their operands in registers before the next copy is issued.
 "wgmma" (sm_90): operands straight from a ring of STAGES tiles. Two barriers a step: copies have landed, tiles may be overwritten.
 Results change their layout through shared memory, where the tiles were, and leave in pieces of 16 bytes.
@@ -14,7 +14,7 @@ depth ends within a step, for what stands beyond the other edges is never stored
 from contextlib import contextmanager, nullcontext
 
 from costmodel import kernel
-from costmodel.dtypes import bf16, f16, f32
+from costmodel.dtypes import bf16, f16, f32, i32, i64
 from costmodel.ir import ceil_div, minimum
 
 LANES = 32
@@ -46,6 +46,8 @@ def gemm_triton(k, *, M, N, K, BM, BN, BK, GROUP, WARPS, DOWN, STAGES, INSTRUCTI
     slots = STAGES if INSTRUCTION == "wgmma" else STAGES - 1
     tiles = _Tile(k, "shA", slots, BM, BK, dtype), _Tile(k, "shB", slots, BK, BN, dtype)
     acc = k.register("acc", (BM * BN // threads,), f32)
+    pieces = (BM + BN) * BK // (threads * VECTOR)
+    pointers = k.register("pointers", (pieces,), i64)
     k.launch_bound(threads)
     block = (BK // VECTOR, BN // BK, threads * VECTOR // BN)  # one axis: a row of A, how many of them make one of B, its rows
     with k.blocks(rows, right, down // rows) as (in_group, n, group), k.threads(*block) as (x, y, z):
@@ -62,6 +64,8 @@ def gemm_triton(k, *, M, N, K, BM, BN, BK, GROUP, WARPS, DOWN, STAGES, INSTRUCTI
                         k.copy(source[at].wide(VECTOR), element, "copy", asynchronous=True)
                     with k.when(depth >= K):
                         k.store(element, name="zeros")
+            with k.unrolled(pieces, "pointer") as e:
+                k.do("advance", loads=pointers[e], stores=pointers[e], work=k.integer(i32, 2))
             k.barrier()
             if INSTRUCTION == "wgmma":
                 k.require(WARPS % 4 == 0, BM >= 64, DOWN == minimum(WARPS, BM // 16), BN // across % 64 == 0, BN // across <= 256)
