@@ -27,7 +27,7 @@ from costmodel.dtypes import DType
 from costmodel.ir import Access, Barrier, Buffer, Guard, Kernel, Loop, Statement
 from costmodel.symbols import CeilDiv, FloorDiv, Maximum, Minimum, Mod, Xor, to_text
 
-__all__ = ["EmulationError", "Point", "emulate", "filled", "rounded"]
+__all__ = ["EmulationError", "Point", "emulate", "evaluated", "filled", "rounded"]
 
 Env = dict[str, Any]
 Compute = Mapping[str, Callable[..., Any]]
@@ -67,6 +67,11 @@ class Point:
 
 
 # --- expressions -------------------------------------------------------------------------------
+
+
+def evaluated(e: Any, sizes: Mapping[str, int], env: Env) -> Any:
+    """An expression at these sizes and indices; arrays of indices make arrays."""
+    return _Expressions(sizes).whole(e, env)
 
 
 class _Expressions:
@@ -165,13 +170,13 @@ def rounded(values: Any, dtype: DType) -> np.ndarray:
         return stored
     bits = stored.view(np.uint32)
     nearest = (bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
-    return np.where(np.isnan(stored), stored, nearest.view(np.float32))
+    return np.asarray(np.where(np.isnan(stored), stored, nearest.view(np.float32)))
 
 
 def filled(shape: Any, dtype: DType) -> np.ndarray:
     """An array that nothing was written to: NaN, or the lowest integer."""
     stored = np.dtype(_STORED[dtype.name])
-    return np.full(shape, np.nan if stored.kind == "f" else np.iinfo(stored).min, stored)
+    return np.full(shape, np.nan if stored.kind == "f" else np.iinfo(stored.name).min, stored)
 
 
 @dataclass
@@ -202,7 +207,7 @@ class _Shared:
             self.reader[where[self.reader[where] != own]] = self.MANY  # lanes that read one element together
             self.reader[seen] = self.MANY
             self.read[where] = epoch
-        return where[clash]
+        return np.asarray(where[clash])
 
 
 # --- the walk ----------------------------------------------------------------------------------
@@ -347,7 +352,9 @@ class _Walk:
         else:
             stored = loaded[0] if statement.stores else None
         if (stored is None) != (not statement.stores):
-            raise EmulationError(f"statement {statement.name!r} stores {len(statement.stores)} values, its function returned {stored}")
+            raise EmulationError(
+                f"statement {statement.name!r} stores {len(statement.stores)} values, its function returned {stored}"
+            )
         values = stored if isinstance(stored, tuple) else (stored,)
         for a, value in zip(statement.stores, values, strict=True) if statement.stores else ():
             self.write(a, self.place(a, env, threads, statement), value, threads, statement)
@@ -362,12 +369,14 @@ class _Walk:
         for d, (e, extent, stride) in enumerate(zip(access.index, self.shape[name], self.strides[name], strict=True)):
             at = self.expressions.whole(e, env)
             if np.any((np.asarray(at) < 0) | (np.asarray(at) > extent - (width if d == last else 1))):
-                raise EmulationError(f"{statement.name}: {name}, dimension {d}: {to_text(e)} leaves 0 to {extent - 1} (width {width})")
+                raise EmulationError(
+                    f"{statement.name}: {name}, dimension {d}: {to_text(e)} leaves 0 to {extent - 1} (width {width})"
+                )
             offset = offset + at * stride
         offset = np.broadcast_to(offset, threads.shape)
         if np.any(offset % width):
             raise EmulationError(f"{statement.name}: {name}: an offset is not a multiple of the width {width}")
-        return offset if width == 1 else offset[:, None] + np.arange(width)
+        return np.asarray(offset if width == 1 else offset[:, None] + np.arange(width))
 
     def found(self, access: Access) -> np.ndarray:
         name = access.buffer.name

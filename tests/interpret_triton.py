@@ -21,15 +21,15 @@ from tests.oracle import evaluate
 __all__ = ["CASES"]
 
 _GEMM = {"BM": 32, "BN": 32, "BK": 32, "GROUP": 2, "WARPS": 2, "DOWN": 1, "STAGES": 2, "INSTRUCTION": "mma", "DTYPE": "f16"}
-_ATTENTION = {"BM": 32, "BN": 32, "WARPS": 2, "STAGES": 2, "INSTRUCTION": "mma", "CAUSAL": 0}
+_ATTENTION = {"BM": 64, "BN": 32, "WARPS": 4, "STAGES": 2, "INSTRUCTION": "mma", "CAUSAL": 0}
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("gemm_triton", {**_GEMM, "M": 64, "N": 96, "K": 64}),
     ("gemm_triton", {**_GEMM, "M": 40, "N": 80, "K": 48}),
     ("gemm_triton", {**_GEMM, "M": 130, "N": 48, "K": 80, "GROUP": 5}),
     ("gemm_triton", {**_GEMM, "M": 70, "N": 33, "K": 41}),
     ("attention_triton", {**_ATTENTION, "H": 2, "S": 50, "D": 64}),
-    ("attention_triton", {**_ATTENTION, "H": 1, "S": 64, "D": 128, "CAUSAL": 1}),
-    ("attention_triton", {**_ATTENTION, "H": 2, "S": 75, "D": 64, "CAUSAL": 1}),
+    ("attention_triton", {**_ATTENTION, "H": 1, "S": 128, "D": 64, "CAUSAL": 1}),
+    ("attention_triton", {**_ATTENTION, "H": 2, "S": 75, "D": 128, "CAUSAL": 1}),
     ("softmax_triton", {"M": 3, "N": 400, "W": 512, "WARPS": 4, "DTYPE": "f32"}),
     ("softmax_triton", {"M": 2, "N": 1000, "W": 1024, "WARPS": 4, "DTYPE": "f16"}),
     ("layer_norm_triton", {"M": 3, "N": 400, "W": 256, "WARPS": 2, "DTYPE": "f32"}),
@@ -86,8 +86,8 @@ def _main() -> None:
         description = find_description(name)
         module = sys.modules[description.function.__module__]
         code = module.CODE[name]
-        statics = {n: sizes.get(n, description.defaults.get(n)) for n in description.static}
-        kernel = description.trace(**statics)
+        everything = {**description.defaults, **sizes}
+        kernel = description.trace(**{n: everything[n] for n in description.static})
         written = {a.buffer.name for s in kernel.statements() for a in s.statement.stores}
         tensors = {}
         for b in (b for b in kernel.buffers if b.space == "global"):
@@ -98,7 +98,8 @@ def _main() -> None:
         meter.tensors, meter.moved = tensors, defaultdict(int)
         importlib.import_module(f"validation.kernels.{Path(code['triton']).stem}").launch(tensors, sizes)
         errors = [
-            float((tensors[n].double() - wanted).abs().max() / wanted.abs().max()) for n, wanted in code["reference"](wide, sizes).items()
+            float((tensors[n].double() - wanted).abs().max() / wanted.abs().max())
+            for n, wanted in code["reference"](wide, sizes).items()
         ]
         found.append({"error": max(errors), "moved": meter.moved})
     print(json.dumps(found))

@@ -23,11 +23,11 @@ Arrays = dict[str, np.ndarray]
 LANES = 32
 
 
-def integers(random: np.random.Generator, shape: Any) -> np.ndarray:
+def integers(random: np.random.Generator, shape: Any) -> Any:
     return random.integers(-3, 4, shape).astype(np.float64)
 
 
-def normal(random: np.random.Generator, shape: Any) -> np.ndarray:
+def normal(random: np.random.Generator, shape: Any) -> Any:
     return random.standard_normal(shape)
 
 
@@ -62,6 +62,6 @@ def beginning(kernel: Kernel, pattern: str, function: Callable[..., Any]) -> dic
     return {s.statement.name: function for s in kernel.statements() if re.match(pattern, s.statement.name)}
 
 
-def partner(p: Point, values: np.ndarray, step: str) -> np.ndarray:
+def partner(p: Point, values: np.ndarray, step: str) -> Any:
     """What a butterfly's shuffle brings: 16 lanes away first, one last."""
     return values[p.threads ^ (LANES // 2 >> p[step])]

@@ -9,18 +9,19 @@ import numpy as np
 
 from costmodel.ir import Kernel
 from tests.emulate import Point
-from tests.emulations.base import LANES, Arrays, Emulation, beginning, integers, normal, partner, plain
+from tests.emulations.base import LANES, Arrays, Emulation, plain
 
-def _fma(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+
+def _fma(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Any:
     return a * b + c
 
 
-def _gemm_store(p: Point) -> np.ndarray:
+def _gemm_store(p: Point) -> Any:
     row, column = p["i"] * 4 + p["e"], p["j"] * 4 + np.arange(4)
     return p.registers["acc"][p.threads][:, row * p["TN"] + column]
 
 
-def _clblast_update(p: Point, c: np.ndarray) -> np.ndarray:
+def _clblast_update(p: Point, c: np.ndarray) -> Any:
     MWI = p["MWG"] // p["MDIMC"]
     column = p["i"] * p["VWM"] + np.arange(p["VWM"])
     own = p.registers["acc"][p.threads][:, (p["j"] * p["VWN"] + p["v"]) * MWI + column]
@@ -31,7 +32,7 @@ def _square(b: Arrays, s: Mapping[str, Any]) -> Arrays:
     return {"P": b["X"].reshape(s["N"], s["N"]) @ b["Y"].reshape(s["N"], s["N"])}
 
 
-def _total(p: Point) -> np.ndarray:
+def _total(p: Point) -> Any:
     return p.registers["sum"][p.threads, 0]
 
 
@@ -43,7 +44,7 @@ def _staged(p: Point) -> Any:
     return p.state["loaded"][p.threads, p["v"]]
 
 
-def _library_tile(p: Point) -> np.ndarray:
+def _library_tile(p: Point) -> Any:
     """The tile of a block of `linear` or `bmm`, slices added up."""
     BM, BN, TM, TN = p["BM"], p["BN"], p["TM"], p["TN"]
     across, along = BN // TN, BM // TM
@@ -51,7 +52,7 @@ def _library_tile(p: Point) -> np.ndarray:
     return acc.sum(0).transpose(2, 0, 3, 4, 1, 5).reshape(BM, BN)
 
 
-def _library_result(p: Point) -> np.ndarray:
+def _library_result(p: Point) -> Any:
     deep = 8 * p["SLICES"]
     row, column = p["i"] * (p.count // (deep // p["V"])) + p["thread_y"], (p["j"] * (deep // p["V"]) + p["thread_x"]) * p["V"]
     tile = _library_tile(p)
@@ -74,13 +75,13 @@ _LINEAR = {"M": 32, "N": 32, "K": 48, "BM": 32, "BN": 32, "TM": 4, "TN": 8}
 # --- matrix units: library_gemm --------------------------------------------------------------------
 
 
-def fragment(p: Point, name: str, at: int) -> np.ndarray:
+def fragment(p: Point, name: str, at: int) -> Any:
     """16 × 16 elements that the lanes of each warp loaded: row lane % 16, half lane // 16 of its columns; warps × 16 × 16."""
     own = p.registers[name][:, at * 8 : at * 8 + 8].reshape(-1, 2, 16, 8)
     return own.transpose(0, 2, 1, 3).reshape(-1, 16, 16)
 
 
-def of_lanes(tile: np.ndarray) -> np.ndarray:
+def of_lanes(tile: np.ndarray) -> Any:
     """Sums of each warp, warps × 16 × columns, as its lanes hold them (PTX ISA, mma.m16n8k16, and wgmma alike): threads × words.
 
     In each 8 columns a lane has words v = 0 … 3 at row lane // 4 + 8 (v // 2), column lane % 4 · 2 + v % 2.
@@ -89,13 +90,13 @@ def of_lanes(tile: np.ndarray) -> np.ndarray:
     return tile.reshape(warps, 2, 8, columns // 8, 4, 2).transpose(0, 2, 4, 3, 1, 5).reshape(warps * LANES, columns // 2)
 
 
-def of_warps(registers: np.ndarray) -> np.ndarray:
+def of_warps(registers: np.ndarray) -> Any:
     """The inverse."""
     threads, words = registers.shape
     return registers.reshape(threads // LANES, 8, 4, words // 4, 2, 2).transpose(0, 4, 1, 3, 2, 5).reshape(-1, 16, words * 2)
 
 
-def _mma(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _mma(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Any:
     """One instruction of every warp, whose four sums of a lane are written here; the store names the first of them."""
     i, j = p["i"], p["j"]
     at = (i * (p["WN"] // 8) + j) * 4
@@ -105,7 +106,7 @@ def _mma(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return acc[:, 0]
 
 
-def _mma_tile(p: Point) -> np.ndarray:
+def _mma_tile(p: Point) -> Any:
     WM, WN, BM, BN = p["WM"], p["WN"], p["BM"], p["BN"]
     words = p.registers["acc"].reshape(p.count, WM // 16, -1).transpose(1, 0, 2).reshape(p.count * WM // 16, -1)
     shaped = of_warps(words).reshape(WM // 16, BM // WM, BN // WN, 16, WN)
@@ -123,7 +124,7 @@ def _operand_w(p: Point, w: np.ndarray) -> None:
     p.state.setdefault("w", {})[p["j"]] = part
 
 
-def _wgmma(p: Point, c: np.ndarray) -> np.ndarray:
+def _wgmma(p: Point, c: np.ndarray) -> Any:
     """The sums of a warpgroup are kept here, whole; the register named by the store gets one of them."""
     w = np.concatenate([p.state["w"][j] for j in range(p["WN"] // 32)], 1)
     sums = p.state.setdefault(("sums", p["i"]), np.zeros((p.count // 128, 64, p["WN"])))
@@ -131,7 +132,7 @@ def _wgmma(p: Point, c: np.ndarray) -> np.ndarray:
     return np.repeat(sums[:, 0, 0], 128)
 
 
-def _wgmma_tile(p: Point) -> np.ndarray:
+def _wgmma_tile(p: Point) -> Any:
     WM, WN, BM, BN = p["WM"], p["WN"], p["BM"], p["BN"]
     whole = np.stack([p.state["sums", i] for i in range(WM // 64)], 1).reshape(BM // WM, BN // WN, WM, WN)
     return whole.transpose(0, 2, 1, 3).reshape(BM, BN)
@@ -140,7 +141,7 @@ def _wgmma_tile(p: Point) -> np.ndarray:
 def _library_gemm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[str, Callable[..., Any]]:
     wgmma = dict(kernel.statics)["INSTRUCTION"] == "wgmma"
 
-    def result(p: Point) -> np.ndarray:
+    def result(p: Point) -> Any:
         pieces = p["BK"] // 8
         row, column = p["i"] * (p.count // pieces) + p["thread_y"], (p["j"] * pieces + p["thread_x"]) * 8
         return (_wgmma_tile if wgmma else _mma_tile)(p)[row[:, None], column[:, None] + np.arange(8)]
@@ -148,8 +149,6 @@ def _library_gemm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> 
     if wgmma:
         return {"operand X": _operand_x, "operand W": _operand_w, "multiply": _wgmma, "result": result}
     return {"multiply": _mma, "result": result}
-
-
 
 
 _GEMM = {"M": 32, "N": 32, "K": 24, "BM": 16, "BN": 16, "BK": 8, "TM": 4, "TN": 4}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,8 @@ import numpy as np
 
 from costmodel.ir import Kernel
 from tests.emulate import Point
-from tests.emulations.base import LANES, Arrays, Emulation, beginning, integers, normal, partner, plain
+from tests.emulations.base import LANES, Arrays, Emulation, beginning, normal, partner
+
 
 def _tree(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[str, Callable[..., Any]]:
     """Blocks that keep a sum of each thread in `own` and halve it in shared memory."""
@@ -21,10 +21,10 @@ def _tree(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[
         own = p.state.setdefault("own", np.zeros(p.count))
         own[p.threads] += np.prod(values, axis=0)
 
-    def own(p: Point) -> np.ndarray:
+    def own(p: Point) -> Any:
         return p.state.setdefault("own", np.zeros(p.count))[p.threads]
 
-    def add(p: Point, *values: np.ndarray) -> np.ndarray:
+    def add(p: Point, *values: np.ndarray) -> Any:
         if kept:
             p.state["own"][p.threads] += values[0]
             return own(p)
@@ -33,11 +33,17 @@ def _tree(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[
     def shuffle(p: Point, ignored: np.ndarray) -> None:
         p.state["own"][p.threads] = own(p) + partner(p, p.state["own"], "shuffle")
 
-    functions = {"load": load, "multiply": load, "store element": own, "store product": own, "shuffle": shuffle, "add the other half": _other_half}
+    functions: dict[str, Callable[..., Any]] = {
+        "load": load,
+        "multiply": load,
+        "store element": own,
+        "store product": own,
+        "shuffle": shuffle,
+        "add the other half": _other_half,
+    }
     functions |= {"store sum": own} if kept else {}
     names = {s.statement.name for s in kernel.statements()}
-    functions = {name: f for name, f in functions.items() if name in names} | beginning(kernel, r"add \d", add)
-    return functions
+    return {name: f for name, f in functions.items() if name in names} | beginning(kernel, r"add \d", add)
 
 
 def _other_half(p: Point, values: np.ndarray) -> None:
@@ -56,10 +62,10 @@ def _partials(by: int) -> Callable[[Arrays, Mapping[str, Any]], Arrays]:
 def _rows(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[str, Callable[..., Any]]:
     """Sums of a walk with a stride: shuffles in each warp, one value of each, shuffles again."""
 
-    def own(p: Point) -> np.ndarray:
+    def own(p: Point) -> Any:
         if "own" not in p.state:
             p.state["own"] = p.registers["sum"][:, 0].astype(np.float64)
-        return p.state["own"]  # type: ignore[no-any-return]
+        return p.state["own"]
 
     def shuffle(p: Point, ignored: np.ndarray) -> None:
         own(p)[p.threads] = own(p)[p.threads] + partner(p, own(p), "shuffle")
@@ -90,10 +96,10 @@ _NOTHING = {"maximum": -np.inf, "sum": 0.0}
 _MERGE = {"maximum": np.maximum, "sum": np.add}
 
 
-def _merged(p: Point, name: str) -> np.ndarray:
+def _merged(p: Point, name: str) -> Any:
     """What each thread has of a reduction so far."""
     p.state["pass"] = name
-    return p.state.setdefault(name, np.full(p.count, _NOTHING[name]))  # type: ignore[no-any-return]
+    return p.state.setdefault(name, np.full(p.count, _NOTHING[name]))
 
 
 def _by_shuffles(name: str) -> Callable[..., None]:
@@ -111,12 +117,12 @@ def _arrived(p: Point, values: np.ndarray) -> None:
 
 
 def _row_of_warp() -> Mapping[str, Callable[..., Any]]:
-    def exponential(p: Point, x: np.ndarray) -> np.ndarray:
+    def exponential(p: Point, x: np.ndarray) -> Any:
         e = np.exp(x - _merged(p, "maximum")[p.threads])
         _merged(p, "sum")[p.threads] += e
         return e
 
-    def load(p: Point, x: np.ndarray) -> np.ndarray:
+    def load(p: Point, x: np.ndarray) -> Any:
         own = _merged(p, "maximum")
         own[p.threads] = np.maximum(own[p.threads], x)
         return x
@@ -125,7 +131,7 @@ def _row_of_warp() -> Mapping[str, Callable[..., Any]]:
 
 
 def _row_of_block() -> Mapping[str, Callable[..., Any]]:
-    def vectors(x: np.ndarray, p: Point) -> np.ndarray:
+    def vectors(x: np.ndarray, p: Point) -> Any:
         return np.asarray(x, np.float64).reshape(p.threads.size, -1)
 
     def maximum(p: Point, x: np.ndarray) -> None:
@@ -136,7 +142,7 @@ def _row_of_block() -> Mapping[str, Callable[..., Any]]:
         most = p.state["maximum"][p.threads, None]
         _merged(p, "sum")[p.threads] += np.exp(vectors(x, p) - most).sum(1)
 
-    def result(p: Point, x: np.ndarray) -> np.ndarray:
+    def result(p: Point, x: np.ndarray) -> Any:
         most, whole = p.state["maximum"][p.threads, None], p.state["sum"][p.threads, None]
         return (np.exp(vectors(x, p) - most) / whole).reshape(x.shape)
 
@@ -155,8 +161,8 @@ def _layer_norm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Ma
     """Count, sum and sum of squares of each thread; a warp's partial is described as one value: here its number, which is looked up."""
     columns = sizes["H"] if "H" in sizes else sizes["N"]
 
-    def own(p: Point) -> np.ndarray:
-        return p.state.setdefault("own", np.zeros((p.count, 3)))  # type: ignore[no-any-return]
+    def own(p: Point) -> Any:
+        return p.state.setdefault("own", np.zeros((p.count, 3)))
 
     def moments(p: Point, x: np.ndarray) -> None:
         x = x.astype(np.float64)
@@ -165,7 +171,7 @@ def _layer_norm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Ma
     def shuffle(p: Point, ignored: np.ndarray) -> None:
         own(p)[p.threads] = own(p)[p.threads] + partner(p, own(p), "step")
 
-    def partial(p: Point) -> np.ndarray:
+    def partial(p: Point) -> Any:
         p.state["of warps"] = own(p)[p.threads].copy()
         return p.threads // LANES
 
@@ -173,7 +179,7 @@ def _layer_norm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Ma
         known = p.threads % LANES < p.count // LANES
         own(p)[p.threads] = np.where(known[:, None], p.state["of warps"][np.where(known, warps, 0).astype(int)], 0)
 
-    def result(p: Point, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    def result(p: Point, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> Any:
         n, total, squares = own(p)[p.threads].T[:, :, None]
         assert (n == columns).all()
         return gamma * (x - total / n) / np.sqrt(squares / n - (total / n) ** 2 + 1e-5) + beta
@@ -181,12 +187,12 @@ def _layer_norm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Ma
     return {"moments": moments, "moments by shuffles": shuffle, "partial": partial, "partials": partials, "result": result}
 
 
-def softened(x: np.ndarray) -> np.ndarray:
+def softened(x: np.ndarray) -> Any:
     e = np.exp(x - x.max(1, keepdims=True))
     return e / e.sum(1, keepdims=True)
 
 
-def normalised(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> np.ndarray:
+def normalised(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> Any:
     return gamma * (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5) + beta
 
 

@@ -17,14 +17,14 @@ from tests.emulations.products import fragment, of_lanes, of_warps
 # --- GEMM ----------------------------------------------------------------------------------------
 
 
-def _accumulate(p: Point, name: str, at: int, sums: np.ndarray) -> np.ndarray:
+def _accumulate(p: Point, name: str, at: int, sums: np.ndarray) -> Any:
     """Add a tile of each warp, 16 × columns, to its lanes' registers; returns the register that the description names."""
     words = of_lanes(sums)
     p.registers[name][:, at : at + words.shape[1]] += words
     return p.registers[name][:, at]
 
 
-def _multiply(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _multiply(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Any:
     """`mma` of every warp; the second operand was turned round by its load: depth × columns."""
     i, j, wide = p["i"], p["j"], p["BN"] // (8 * (p["WARPS"] // p["DOWN"]))
     w = fragment(p, "b", j // 2)[:, :, j % 2 * 8 : j % 2 * 8 + 8]
@@ -41,13 +41,13 @@ def _by_depth(p: Point, w: np.ndarray) -> None:
     p.state.setdefault("w", {})[p["j"]] = w.reshape(-1, 16, 64)
 
 
-def _second_operand(p: Point) -> np.ndarray:
+def _second_operand(p: Point) -> Any:
     """What four warps share, for each of them."""
     w = p.state.pop("w")
     return np.repeat(np.concatenate([w[j] for j in sorted(w)], -1), 4, 0)
 
 
-def _wgmma(p: Point, c: np.ndarray) -> np.ndarray:
+def _wgmma(p: Point, c: np.ndarray) -> Any:
     w = _second_operand(p)
     _accumulate(p, "acc", p["i"] * w.shape[2] // 2, p.state["x"] @ w)
     return p.registers["acc"][:, p["i"]]
@@ -58,10 +58,12 @@ def _leaving(tile: Callable[[Point], np.ndarray]) -> Callable[[Point], np.ndarra
     return lambda p: tile(p).reshape(-1, 8)[p["piece"] * p.count + p.threads]
 
 
-def _gemm_tile(p: Point) -> np.ndarray:
+def _gemm_tile(p: Point) -> Any:
     down, across = p["DOWN"], p["WARPS"] // p["DOWN"]
     high = p["BM"] // (16 * down)
-    parts = of_warps(p.registers["acc"].reshape(p.count * high, -1).reshape(p.count, high, -1).transpose(1, 0, 2).reshape(high * p.count, -1))
+    parts = of_warps(
+        p.registers["acc"].reshape(p.count * high, -1).reshape(p.count, high, -1).transpose(1, 0, 2).reshape(high * p.count, -1)
+    )
     if p["INSTRUCTION"] == "wgmma":
         shaped = parts.reshape(high, across, down, 16, -1).transpose(0, 2, 3, 1, 4)
     else:
@@ -70,7 +72,11 @@ def _gemm_tile(p: Point) -> np.ndarray:
 
 
 def _gemm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[str, Callable[..., Any]]:
-    common = {"zeros": lambda p: 0, "exchange": _leaving(_gemm_tile), "advance": lambda p, pointer: pointer}
+    common: dict[str, Callable[..., Any]] = {
+        "zeros": lambda p: 0,
+        "exchange": _leaving(_gemm_tile),
+        "advance": lambda p, pointer: pointer,
+    }
     if dict(kernel.statics)["INSTRUCTION"] == "wgmma":
         return {**common, "operand A": _first_operand, "operand B": _by_depth, "multiply": _wgmma}
     return {**common, "multiply": _multiply}
@@ -79,7 +85,7 @@ def _gemm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[
 # --- attention -------------------------------------------------------------------------------------
 
 
-def _scores(p: Point, q: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _scores(p: Point, q: np.ndarray, b: np.ndarray, c: np.ndarray) -> Any:
     i, j = p["i"], p["j"]
     at = (i * (p["BN"] // 8) + j) * 4
     if p["kk"] == 0:
@@ -94,7 +100,7 @@ def _operand_k(p: Point, w: np.ndarray) -> None:
     p.state.setdefault("w", {})[p["j"]] = part.transpose(0, 2, 1)
 
 
-def _wgmma_scores(p: Point, c: np.ndarray) -> np.ndarray:
+def _wgmma_scores(p: Point, c: np.ndarray) -> Any:
     i, words = p["i"], p["BN"] // 2
     if p["kk"] == 0:
         p.registers["scores"][:, i * words : (i + 1) * words] = 0
@@ -112,7 +118,7 @@ def _online(p: Point) -> dict[Any, Any]:
     return state
 
 
-def _maximum(p: Point, s: np.ndarray) -> np.ndarray:
+def _maximum(p: Point, s: np.ndarray) -> Any:
     state, lane, warp = _online(p), p.threads % LANES, p.threads // LANES
     row = p["block_x"] * p["BM"] + (p["i"] * p["WARPS"] + warp) * 16 + p["h"] * 8 + lane // 4
     key = p["step"] * p["BN"] + p["j"] * 8 + lane % 4 * 2 + p["w"]
@@ -137,50 +143,50 @@ def _shrink(p: Point) -> None:
     state["most"][:, row] = state["higher"][:, row]
 
 
-def _exponential(p: Point, s: np.ndarray) -> np.ndarray:
+def _exponential(p: Point, s: np.ndarray) -> Any:
     own = p["i"] * 2 + p["h"]
     e = np.exp(s - p.state["most"][:, own])
     p.state["part"][:, own] += e
     return rounded(e, f16)
 
 
-def _rescale(p: Point, acc: np.ndarray) -> np.ndarray:
+def _rescale(p: Point, acc: np.ndarray) -> Any:
     state, own = p.state, p["i"] * 2 + p["h"]
     if p["j"] == p["w"] == 0:
         state["total"][:, own] = state["total"][:, own] * state["shrink"][:, own] + state["part"][:, own]
     return acc * state["shrink"][:, own]
 
 
-def _weights(p: Point) -> np.ndarray:
+def _weights(p: Point) -> Any:
     """16 rows of each warp for 16 keys."""
     at = (p["i"] * (p["BN"] // 8) + p["kk"] * 2) * 4
     return of_warps(p.registers["scores"][:, at : at + 8])
 
 
-def _values(p: Point, weights: np.ndarray, v: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _values(p: Point, weights: np.ndarray, v: np.ndarray, c: np.ndarray) -> Any:
     j = p["j"]
     w = fragment(p, "v", j // 2)[:, :, j % 2 * 8 : j % 2 * 8 + 8]
     return _accumulate(p, "acc", (p["i"] * (p["D"] // 8) + j) * 4, _weights(p) @ w)
 
 
-def _wgmma_values(p: Point, weights: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _wgmma_values(p: Point, weights: np.ndarray, c: np.ndarray) -> Any:
     _accumulate(p, "acc", p["i"] * p["D"] // 2, _weights(p) @ _second_operand(p))
     return p.registers["acc"][:, p["i"]]
 
 
-def _divide(p: Point, acc: np.ndarray) -> np.ndarray:
+def _divide(p: Point, acc: np.ndarray) -> Any:
     i, within = divmod(p["element"], p["D"] // 2)
     return acc / p.state["total"][:, i * 2 + within % 4 // 2]
 
 
-def _attention_tile(p: Point) -> np.ndarray:
+def _attention_tile(p: Point) -> Any:
     each = p["BM"] // (16 * p["WARPS"])
     words = p.registers["acc"].reshape(p.count, each, -1).transpose(1, 0, 2).reshape(each * p.count, -1)
     return of_warps(words).reshape(p["BM"], p["D"])
 
 
 def _attention(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[str, Callable[..., Any]]:
-    common = {
+    common: dict[str, Callable[..., Any]] = {
         "maximum": _maximum, "maximum by shuffles": _over_lanes("higher", np.maximum), "shrink": _shrink,
         "exponential": _exponential, "sum by shuffles": _over_lanes("part", np.add), "rescale": _rescale, "divide": _divide,
         "exchange": _leaving(_attention_tile), "zeros": lambda p: 0,
@@ -216,12 +222,12 @@ def _reductions(kernel: Kernel, names: Mapping[str, Callable[..., Any]]) -> dict
 
 
 def _softmax(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[str, Callable[..., Any]]:
-    def load(p: Point, x: np.ndarray) -> np.ndarray:
+    def load(p: Point, x: np.ndarray) -> Any:
         own = p.state.setdefault("maximum", np.full(p.count, -np.inf))
         own[p.threads] = np.maximum(own[p.threads], x.max(1))
         return x
 
-    def exponential(p: Point, x: np.ndarray) -> np.ndarray:
+    def exponential(p: Point, x: np.ndarray) -> Any:
         e = np.exp(x - p.state["maximum"])
         p.state.setdefault("sum", np.zeros(p.count))[...] += e
         return e
@@ -238,7 +244,7 @@ def _layer_norm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Ma
         name, array = ("squares", "squares") if "sum" in p.state else ("sum", "total")
         p.state[name] = p.registers[array].sum(1, dtype=np.float64)
 
-    def result(p: Point, gamma: np.ndarray, beta: np.ndarray, x: np.ndarray) -> np.ndarray:
+    def result(p: Point, gamma: np.ndarray, beta: np.ndarray, x: np.ndarray) -> Any:
         return (x - mean(p)) / np.sqrt(p.state["squares"][p.threads] / p["N"] + 1e-5)[:, None] * gamma + beta
 
     own: dict[str, Callable[..., Any]] = {
@@ -250,8 +256,8 @@ def _layer_norm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Ma
 _GEMM = {"GROUP": 2, "STAGES": 2, "DTYPE": "f16"}
 _MMA = {**_GEMM, "INSTRUCTION": "mma", "M": 40, "N": 48, "K": 48, "BM": 32, "BN": 32, "BK": 32, "WARPS": 2, "DOWN": 1}
 _WGMMA = {**_GEMM, "INSTRUCTION": "wgmma", "M": 100, "N": 144, "K": 48, "BM": 64, "BN": 64, "BK": 32, "WARPS": 4, "DOWN": 4}
-_HEADS = {"H": 2, "S": 50, "D": 64, "BM": 32, "BN": 32, "WARPS": 2, "STAGES": 2, "CAUSAL": 0, "INSTRUCTION": "mma"}
-_GROUPS = {**_HEADS, "BM": 64, "WARPS": 4, "INSTRUCTION": "wgmma"}
+_HEADS = {"H": 2, "S": 50, "D": 64, "BM": 64, "BN": 32, "WARPS": 2, "STAGES": 2, "CAUSAL": 0, "INSTRUCTION": "mma"}
+_GROUPS = {**_HEADS, "WARPS": 4, "INSTRUCTION": "wgmma"}
 _SOFT = Emulation((), _softmax, values=normal, start={"own": -np.inf})
 _NORM = Emulation((), _layer_norm, values=normal, start={"total": 0, "squares": 0})
 TRITON: dict[str, Emulation] = {
@@ -270,7 +276,7 @@ TRITON: dict[str, Emulation] = {
     "attention_triton": Emulation(
         (
             _HEADS,
-            {**_HEADS, "S": 64, "BM": 64, "CAUSAL": 1},
+            {**_HEADS, "H": 1, "S": 128, "WARPS": 4, "CAUSAL": 1},
             _GROUPS,
             {**_GROUPS, "S": 128, "BM": 128, "BN": 64, "CAUSAL": 1},
         ),
@@ -281,12 +287,20 @@ TRITON: dict[str, Emulation] = {
     ),
     "softmax_triton": replace(
         _SOFT,
-        sizes=({"M": 2, "N": 400, "W": 512, "WARPS": 2}, {"M": 3, "N": 128, "W": 128, "WARPS": 1}, {"M": 2, "N": 1024, "W": 1024, "WARPS": 4, "DTYPE": "f16"}),
+        sizes=(
+            {"M": 2, "N": 400, "W": 512, "WARPS": 2},
+            {"M": 3, "N": 128, "W": 128, "WARPS": 1},
+            {"M": 2, "N": 1024, "W": 1024, "WARPS": 4, "DTYPE": "f16"},
+        ),
         tolerance=1e-3,
     ),
     "layer_norm_triton": replace(
         _NORM,
-        sizes=({"M": 2, "N": 400, "W": 256, "WARPS": 2}, {"M": 3, "N": 160, "W": 128, "WARPS": 1}, {"M": 2, "N": 1040, "W": 1024, "WARPS": 4, "DTYPE": "f16"}),
+        sizes=(
+            {"M": 2, "N": 400, "W": 256, "WARPS": 2},
+            {"M": 3, "N": 160, "W": 128, "WARPS": 1},
+            {"M": 2, "N": 1040, "W": 1024, "WARPS": 4, "DTYPE": "f16"},
+        ),
         tolerance=2e-3,
     ),
 }

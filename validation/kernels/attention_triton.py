@@ -5,10 +5,12 @@ import math
 import triton
 import triton.language as tl
 
+ARRAYS = ("Q", "K", "V", "Out")
+
 
 @triton.jit
-def attention(Q, K, V, O, S, scale, BM: tl.constexpr, BN: tl.constexpr, D: tl.constexpr, CAUSAL: tl.constexpr):
-    """O = softmax(Q·Kᵀ·scale)·V of one head for BM rows, in blocks of BN keys; `scale` includes log₂e."""
+def attention(Q, K, V, Out, S, scale, BM: tl.constexpr, BN: tl.constexpr, D: tl.constexpr, CAUSAL: tl.constexpr):
+    """Out = softmax(Q·Kᵀ·scale)·V of one head for BM rows, in blocks of BN keys; `scale` includes log₂e."""
     head = tl.program_id(1).to(tl.int64) * S * D
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.arange(0, BN)
@@ -31,19 +33,19 @@ def attention(Q, K, V, O, S, scale, BM: tl.constexpr, BN: tl.constexpr, D: tl.co
         total = total * shrink + tl.sum(p, 1)
         acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None])
         most = higher
-    tl.store(O + head + m[:, None] * D + d[None, :], (acc / total[:, None]).to(O.dtype.element_ty), mask=m[:, None] < S)
+    tl.store(Out + head + m[:, None] * D + d[None, :], (acc / total[:, None]).to(Out.dtype.element_ty), mask=m[:, None] < S)
 
 
 def launch(tensors, sizes):
     """Launch once; returns the compiled kernel."""
     grid = (triton.cdiv(sizes["S"], sizes["BM"]), sizes["H"])
-    arrays = (tensors[name] for name in "QKVO")
-    return attention[grid](*arrays, sizes["S"], math.log2(math.e) / math.sqrt(sizes["D"]), **_constants(sizes), **_options(sizes))
+    arrays, scale = (tensors[name] for name in ARRAYS), math.log2(math.e) / math.sqrt(sizes["D"])
+    return attention[grid](*arrays, sizes["S"], scale, **_constants(sizes), **_options(sizes))
 
 
 def signature(sizes):
     """What `triton.compile` needs to compile it with no GPU: function, types, constants, options."""
-    types = dict.fromkeys("QKVO", "*fp16") | {"S": "i32", "scale": "fp32"} | dict.fromkeys(_constants(sizes), "constexpr")
+    types = dict.fromkeys(ARRAYS, "*fp16") | {"S": "i32", "scale": "fp32"} | dict.fromkeys(_constants(sizes), "constexpr")
     return attention, types, _constants(sizes), _options(sizes)
 
 

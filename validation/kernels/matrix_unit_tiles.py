@@ -1,11 +1,12 @@
-"""Products on matrix units as Triton 3.6 compiles them: a GEMM and an attention, fp16 or bf16, sums in fp32.
+"""Products on matrix units as Triton 3.6 and 3.7 compile them: a GEMM and an attention, fp16 or bf16, sums in fp32.
 
 What is described is what the compiler makes of `gemm_triton.py` and `attention_triton.py`, read from its GPU IR and PTX for sm_80
 and sm_90 (triton.compile, no GPU). Loads inside the loop become `cp.async` of 16 bytes into a ring of tiles, swizzled so that
-neither rows nor columns of pieces meet in a bank; a GEMM's threads keep a pointer to each of their pieces. INSTRUCTION "mma" (sm_80; sm_90 below 64 rows of a tile or 4 warps): `ldmatrix` and
-`mma.sync.m16n8k16`, and a ring of STAGES − 1 tiles, since all warps have their operands in registers before the next copy is issued.
-"wgmma" (sm_90): operands straight from a ring of STAGES tiles. Two barriers a step: copies have landed, tiles may be overwritten.
-Results change their layout through shared memory, where the tiles were, and leave in pieces of 16 bytes.
+neither rows nor columns of pieces meet in a bank; a GEMM's threads keep a pointer to each of their pieces. INSTRUCTION "mma"
+(sm_80, and sm_90 with fewer than 64 rows or 4 warps) is `ldmatrix` and `mma.sync.m16n8k16`, with a ring of STAGES − 1 tiles,
+since all warps have their operands in registers before the next copy is issued. "wgmma" (sm_90) takes operands straight from a
+ring of STAGES tiles. Two barriers a step: copies have landed, tiles may be overwritten. Results change their layout through
+shared memory, where the tiles were, and leave in pieces of 16 bytes; smaller rings than the result are not described.
 
 Rings are described as one slot. Elements beyond an edge cost no bytes; copies write zeros in their place (`zeros`) only where the
 depth ends within a step, for what stands beyond the other edges is never stored.
@@ -44,6 +45,7 @@ def gemm_triton(k, *, M, N, K, BM, BN, BK, GROUP, WARPS, DOWN, STAGES, INSTRUCTI
     A, B = k.buffer("A", (M, K), dtype), k.buffer("B", (K, N), dtype)
     C = k.buffer("C", (M, N), dtype)
     slots = STAGES if INSTRUCTION == "wgmma" else STAGES - 1
+    k.require(slots * (BM + BN) * BK >= BM * BN)
     tiles = _Tile(k, "shA", slots, BM, BK, dtype), _Tile(k, "shB", slots, BK, BN, dtype)
     acc = k.register("acc", (BM * BN // threads,), f32)
     pieces = (BM + BN) * BK // (threads * VECTOR)
@@ -68,7 +70,7 @@ def gemm_triton(k, *, M, N, K, BM, BN, BK, GROUP, WARPS, DOWN, STAGES, INSTRUCTI
                 k.do("advance", loads=pointers[e], stores=pointers[e], work=k.integer(i32, 2))
             k.barrier()
             if INSTRUCTION == "wgmma":
-                k.require(WARPS % 4 == 0, BM >= 64, DOWN == minimum(WARPS, BM // 16), BN // across % 64 == 0, BN // across <= 256)
+                k.require(WARPS % 4 == 0, BM >= 64, minimum(WARPS, BM // 16) == DOWN, BN // across % 64 == 0, BN // across <= 256)
                 _wgmma(k, tiles[0], tiles[1], acc, warp, lane, DOWN, across, "A", "B")
             else:
                 high, wide = BM // 16, BN // 8
@@ -82,17 +84,17 @@ def gemm_triton(k, *, M, N, K, BM, BN, BK, GROUP, WARPS, DOWN, STAGES, INSTRUCTI
 
 @kernel(static=("INSTRUCTION", "CAUSAL"))
 def attention_triton(k, *, H, S, D, BM, BN, WARPS, STAGES, CAUSAL=0, INSTRUCTION="wgmma"):
-    """O = softmax(Q·Kᵀ / √D)·V for H heads of S rows of D, BM rows of a head in a block, BN keys in a step.
+    """Out = softmax(Q·Kᵀ / √D)·V for H heads of S rows of D, BM rows of a head in a block, BN keys in a step.
 
-    Every warp has whole rows: 16 of them at a time. CAUSAL leaves out the steps whose keys all come after the rows; it is described
-    for whole tiles.
+    Every warp has whole rows, 16 of them at a time; with `mma` Triton lays out its warps so where BM is no less than D. CAUSAL
+    leaves out the steps whose keys all come after the rows; it is described for whole tiles.
     """
     threads, each = WARPS * LANES, BM // (16 * WARPS)
     k.require(D % 64 == 0, BM % (16 * WARPS) == 0, BN % 32 == 0, STAGES >= 2, BN * D % (threads * VECTOR) == 0)
     if CAUSAL:
         k.require(S % BM == 0, BM % BN == 0)
     Q, K, V = (k.buffer(name, (H, S, D), f16) for name in "QKV")
-    out = k.buffer("O", (H, S, D), f16)
+    out = k.buffer("Out", (H, S, D), f16)
     slots = STAGES if INSTRUCTION == "wgmma" else STAGES - 1
     query, keys, values = (_Tile(k, f"sh{n}", s, r, D, f16) for n, s, r in (("Q", 1, BM), ("K", slots, BN), ("V", slots, BN)))
     acc, scores = k.register("acc", (BM * D // threads,), f32), k.register("scores", (BM * BN // threads,), f32)
@@ -120,6 +122,7 @@ def attention_triton(k, *, H, S, D, BM, BN, WARPS, STAGES, CAUSAL=0, INSTRUCTION
                 k.require(WARPS % 4 == 0)
                 _wgmma_scores(k, query, keys, scores, warp, lane, WARPS)
             else:
+                k.require(BM >= D)
                 _mma_scores(k, query, keys, scores, warp, lane, WARPS)
             _softmax_step(k, scores, acc, exchange, lane, each, BN, D)
             if INSTRUCTION == "wgmma":
@@ -212,7 +215,10 @@ def _wgmma_scores(k, query, keys, scores, warp, lane, WARPS):
 
 
 def _softmax_step(k, scores, acc, exchange, lane, each, BN, D):
-    """Of a thread: two rows in each 16, a quarter of every row. Maximum, exponentials in place of the scores and their sum; older sums shrink."""
+    """Maximum of each row, exponentials in place of the scores, and their sum; what was summed up before shrinks.
+
+    Of every 16 rows a thread has two, of each a quarter.
+    """
 
     @contextmanager
     def elements(columns):
@@ -240,7 +246,9 @@ def _mma_values(k, values, scores, acc, lane, each):
     b = k.register("v", (wide * 4,), f16)
     with k.unrolled(values.rows // DEPTH, "kk") as kk:
         with k.unrolled(wide // 2, "j") as j:
-            k.copy(values.at(kk * DEPTH + lane % 16, 2 * j + lane // 16).wide(VECTOR), b[j * VECTOR].wide(VECTOR), "fragment of V")
+            k.copy(
+                values.at(kk * DEPTH + lane % 16, 2 * j + lane // 16).wide(VECTOR), b[j * VECTOR].wide(VECTOR), "fragment of V"
+            )
         with k.unrolled(each, "i") as i, k.unrolled(wide, "j") as j:
             sums = acc[(i * wide + j) * 4]
             p = scores[(i * keys + kk * 2) * 4]
@@ -294,7 +302,7 @@ def _product(tensors, _sizes):
 def _attention(tensors, sizes):
     from torch.nn.functional import scaled_dot_product_attention
 
-    return {"O": scaled_dot_product_attention(*(tensors[name] for name in "QKV"), is_causal=bool(sizes["CAUSAL"]))}
+    return {"Out": scaled_dot_product_attention(*(tensors[name] for name in "QKV"), is_causal=bool(sizes["CAUSAL"]))}
 
 
 CODE = {

@@ -1,9 +1,10 @@
-"""Softmax and layer normalisation over the rows of an M × N matrix as Triton 3.6 compiles them, a row for each program.
+"""Softmax and layer normalisation over the rows of an M × N matrix as Triton 3.6 and 3.7 compile them, a row for each program.
 
-What is described is what the compiler makes of `softmax_triton.py` and `layer_norm_triton.py`, read from its GPU IR, PTX and SASS for
-sm_80 and sm_90 (triton.compile, no GPU). Every thread has W / threads elements of a row, in vectors of 16 bytes. A reduction goes
-through the lanes of each warp by shuffles, one value of each warp through shared memory, the lanes of every warp again, and back
-through shared memory to all. A shuffle is described as what it is to the hardware: a pass through the crossbar of shared memory.
+What is described is what the compiler makes of `softmax_triton.py` and `layer_norm_triton.py`, read from its GPU IR, PTX and SASS
+for sm_80 and sm_90 (triton.compile, no GPU). Every thread has W / threads elements of a row, in vectors of 16 bytes. A reduction
+goes through the lanes of each warp by shuffles, one value of each warp through shared memory, the lanes of every warp again, and
+back through shared memory to all. A shuffle is described as what it is to the hardware: a pass through the crossbar of shared
+memory.
 """
 
 from contextlib import contextmanager
@@ -57,7 +58,10 @@ def layer_norm_triton(k, *, M, N, W, WARPS, DTYPE="f32"):
     short, shortest = 1 + 3 * minimum(2 // each, 1), 1 + 3 * (1 // each)
     with k.blocks(M) as row, k.threads(threads) as t:
         across = _Block(k, t, WARPS)
-        for name, sums, work in (("sum", total, [k.add(f32, vector)]), ("squares", squares, [k.add(f32, 2 * vector), k.fma(f32, vector)])):
+        for name, sums, work in (
+            ("sum", total, [k.add(f32, vector)]),
+            ("squares", squares, [k.add(f32, 2 * vector), k.fma(f32, vector)]),
+        ):
             with k.serial(trips, "trip", unroll=short) as trip, _vectors(k, each, vector, threads, t, N, trip * W) as (e, at):
                 kept = sums[e * vector].wide(vector)
                 k.do(name, loads=[x[row, at].wide(vector), kept], stores=kept, work=work + widened)

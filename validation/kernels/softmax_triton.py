@@ -6,7 +6,7 @@ import triton.language as tl
 
 @triton.jit
 def softmax(x, y, N, W: tl.constexpr):
-    """y = softmax of a row of N elements, padded to W in registers."""
+    """Softmax of a row of N elements, padded to W in registers."""
     row = tl.program_id(0).to(tl.int64) * N
     i = tl.arange(0, W)
     own = tl.load(x + row + i, mask=i < N, other=float("-inf")).to(tl.float32)
