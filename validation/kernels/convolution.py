@@ -128,3 +128,16 @@ DATASETS = {
     "convolution_milo": {"description": convolution_2d, "columns": {**_TUNER, "SHMEM": "use_shmem"}},
     "convolution_ktt": {"description": convolution_2d, "columns": {**_KTT, "SHMEM": 1}, "counters": NSIGHT},
 }
+
+
+def _correlation(tensors, _sizes):
+    from torch.nn.functional import conv2d
+
+    return {"out": conv2d(tensors["image"][None, None], tensors["filter"][None, None])[0, 0]}
+
+
+_MEASURED = {
+    "NX": 4096, "NY": 4096, "BX": [8, 16, 32, 64], "BY": [4, 8], "TX": [1, 2, 4], "TY": [1, 2], "SHMEM": [0, 1], "PAD": 0,
+    "READ_ONLY": 0, "ALIGNED": 1,
+}  # fmt: skip
+CODE = {"convolution_2d": {"cuda": "convolution.cu", "arguments": (), "reference": _correlation, "space": _MEASURED}}
