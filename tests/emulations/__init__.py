@@ -14,6 +14,7 @@ of the array that their partial sums go through: no barriers are checked there (
 from __future__ import annotations
 
 from tests.emulations.base import Emulation
+from tests.emulations.handwritten import HANDWRITTEN
 from tests.emulations.products import PRODUCTS
 from tests.emulations.reductions import REDUCTIONS
 from tests.emulations.streaming import STREAMING
@@ -21,5 +22,5 @@ from tests.emulations.triton_kernels import TRITON
 
 __all__ = ["EMULATIONS"]
 
-EMULATIONS: dict[str, Emulation] = {**STREAMING, **PRODUCTS, **REDUCTIONS, **TRITON}
+EMULATIONS: dict[str, Emulation] = {**STREAMING, **PRODUCTS, **REDUCTIONS, **HANDWRITTEN, **TRITON}
 """By name of the description."""

@@ -50,13 +50,9 @@ def _other_half(p: Point, values: np.ndarray) -> None:
     p.state["own"][p.threads] += values
 
 
-def _partials(by: int) -> Callable[[Arrays, Mapping[str, Any]], Arrays]:
-    def expected(b: Arrays, s: Mapping[str, Any]) -> Arrays:
-        values = b["a"] * b.get("b", 1.0)
-        each = s["B"] * by
-        return {"partial": np.array([values[n : n + each].sum() for n in range(0, s["N"], each)])}
-
-    return expected
+def _dot(b: Arrays, s: Mapping[str, Any]) -> Arrays:
+    products = b["a"] * b["b"]
+    return {"partial": np.array([products[n : n + s["B"]].sum() for n in range(0, s["N"], s["B"])])}
 
 
 def _rows(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[str, Callable[..., Any]]:
@@ -84,10 +80,6 @@ def _rows(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[
     }
     names = {s.statement.name for s in kernel.statements()}
     return {name: f for name, f in functions.items() if name in names}
-
-
-def _row_sums(b: Arrays, s: Mapping[str, Any]) -> Arrays:
-    return {"s": b["a"].reshape(s["M"], s["N"]).sum(1)}
 
 
 # --- softmax and layer normalisation, as PyTorch's kernels have them ----------------------------------
@@ -202,17 +194,15 @@ def _shape(s: Mapping[str, Any]) -> tuple[int, int]:
 
 _SOFTMAX = Emulation((), _softmax, lambda b, s: {"y": softened(b["x"].reshape(_shape(s)))}, normal, start={"row": -np.inf})
 _NORM = Emulation((), _layer_norm, lambda b, s: {"y": normalised(b["x"].reshape(_shape(s)), b["gamma"], b["beta"])}, normal)
-_TREE, _BY_ONE, _BY_TWO = {"N": 300, "B": 64}, _partials(1), _partials(2)
+_TREE = {"N": 300, "B": 64}
 REDUCTIONS: dict[str, Emulation] = {
-    "dot_product": Emulation(({**_TREE, "PREDICATED": False},), _tree, _BY_ONE),
-    **dict.fromkeys(("reduce_interleaved", "reduce_strided", "reduce_sequential"), Emulation((_TREE,), _tree, _BY_ONE)),
-    "reduce_first_add": Emulation((_TREE,), _tree, _BY_TWO),
-    "reduce_shuffle": Emulation((_TREE, {**_TREE, "B": 128}), _tree, _BY_TWO),
-    "reduce_grid_stride": Emulation(
-        ({"N": 1000, "B": 64, "G": 3},), _rows, lambda b, s: {"total": b["a"].sum() + b["total"]}, start={"sum": 0}, races=False
-    ),
-    "row_sum_block": Emulation(({"M": 3, "N": 500, "B": 64},), _rows, _row_sums, start={"sum": 0}, races=False),
-    "row_sum_warp": Emulation(({"M": 7, "N": 200, "B": 64},), _rows, _row_sums, start={"sum": 0}),
+    "dot_product": Emulation(({**_TREE, "PREDICATED": False},), _tree, _dot),
+    **dict.fromkeys(("reduce_interleaved", "reduce_strided", "reduce_sequential"), Emulation((_TREE,), _tree)),
+    "reduce_first_add": Emulation((_TREE,), _tree),
+    "reduce_shuffle": Emulation((_TREE, {**_TREE, "B": 128}), _tree),
+    "reduce_grid_stride": Emulation(({"N": 1000, "B": 64, "G": 3},), _rows, start={"sum": 0}, races=False),
+    "row_sum_block": Emulation(({"M": 3, "N": 500, "B": 64},), _rows, start={"sum": 0}, races=False),
+    "row_sum_warp": Emulation(({"M": 7, "N": 200, "B": 64},), _rows, start={"sum": 0}),
     "softmax": replace(
         _SOFTMAX,
         sizes=({"B": 5, "H": 50, "WIDTH": 64, "T": 128}, {"B": 2, "H": 1032, "WIDTH": 0, "T": 256}),
