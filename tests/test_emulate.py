@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from costmodel import kernel
 from costmodel.cost import description_names, find_description
@@ -17,8 +18,8 @@ from costmodel.ir import Barrier, Guard, Kernel, Loop
 from costmodel.ir.checks import finish
 from tests.emulate import EmulationError, emulate, evaluated, filled, rounded
 from tests.emulations import EMULATIONS
-from tests.oracle import evaluate
-from tests.strategies import expressions
+from tests.oracle import count, evaluate
+from tests.strategies import expressions, kernels
 
 
 def prepared(name: str, at: int) -> tuple[Kernel, dict[str, int], dict[str, Any], dict[str, np.ndarray]]:
@@ -208,6 +209,27 @@ def test_bfloat16_rounds_to_even():
     assert rounded(halves, bf16).tolist()[:4] == [1.0, 1 + 2**-6, 1 + 2**-7, -1.0]
     assert np.isinf(rounded(halves, bf16)[4])
     assert np.isnan(rounded(halves, bf16)[5])
+
+
+@settings(max_examples=60)
+@given(kernels(small=True))
+def test_as_many_threads_run_a_statement_as_the_oracle_counts(case):
+    ran: Counter[str] = Counter()
+
+    def counted(name: str, stores: int) -> Any:
+        def run_once(p: Any, *loaded: np.ndarray) -> Any:
+            ran[name] += p.threads.size
+            return None if not stores else 0 if stores == 1 else (0,) * stores
+
+        return run_once
+
+    compute = {s.statement.name: counted(s.statement.name, len(s.statement.stores)) for s in case.kernel.statements()}
+    arrays = [b for b in case.kernel.buffers if b.space in ("global", "constant")]
+    emulate(
+        case.kernel, case.sizes, {b.name: filled(evaluate(b.elements, case.sizes), b.dtype) for b in arrays}, compute, races=False
+    )
+    counts = count(case.kernel, case.sizes)
+    assert ran == Counter({s.statement.name: 2 * s.executions for s in counts.statements if s.executions})  # in two orders
 
 
 @given(expressions())

@@ -152,7 +152,7 @@ def _library_gemm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> 
 
 
 _GEMM = {"M": 32, "N": 32, "K": 24, "BM": 16, "BN": 16, "BK": 8, "TM": 4, "TN": 4}
-_CLBLAST = {"M": 32, "N": 32, "K": 32, "MWG": 16, "NWG": 16, "KWG": 8, "KWI": 2, "VWM": 2, "VWN": 1}
+_CLBLAST = {"M": 32, "N": 16, "K": 16, "MWG": 16, "NWG": 16, "KWG": 8, "KWI": 2, "VWM": 2, "VWN": 1}
 _CLBLAST |= dict.fromkeys(("MDIMC", "NDIMC", "MDIMA", "NDIMB"), 4)
 _LIBRARY = {"M": 64, "N": 64, "K": 64, "BM": 64, "BN": 32, "BK": 32, "WM": 32, "WN": 16, "STAGES": 3}
 

@@ -285,7 +285,7 @@ def _leave(k, target, origin, edges, tile, dtype, place, threads, *batch):
 
 SPACE = {
     "gemm_triton": {
-        "M": [1024, 4096], "N": [1024, 4096], "K": [1024, 4096], "BM": [64, 128, 256], "BN": [64, 128, 256], "BK": [32, 64],
+        "M": [1000, 4096], "N": 4096, "K": 4096, "BM": [64, 128, 256], "BN": [64, 128, 256], "BK": [32, 64],
         "GROUP": 8, "WARPS": [4, 8], "DOWN": [4, 8], "STAGES": [2, 3, 4], "INSTRUCTION": "wgmma", "DTYPE": "f16",
     },
     "attention_triton": {
