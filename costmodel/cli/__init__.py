@@ -18,9 +18,10 @@ from rich.console import Console
 
 from costmodel import __version__
 from costmodel.cli import show
+from costmodel.cli.devices import device_sheet, device_table, device_values
 from costmodel.cli.inputs import columns, settings, table_of, told
 from costmodel.cost import estimate, find_description, rank
-from costmodel.device import device_names, find_device
+from costmodel.device import device_names, find_device, write_schemas
 from costmodel.errors import CostModelError, DataError
 from costmodel.measure import compiled_registers
 from costmodel.report import as_dict, breakdown, jsonable
@@ -64,18 +65,27 @@ def _options(
 @app.command("devices")
 def devices_command(
     name: Annotated[str | None, typer.Argument(help="Name or alias: print its sheet with sources.")] = None,
+    schema: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the JSON Schemas of profiles into a folder of them, for editors.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the GPUs that have a profile, or print one profile.
 
     Example: costmodel devices H100
     """
+    if schema is not None and name is not None:
+        raise typer.BadParameter("--schema writes those of all profiles; leave out the name")
+    if schema is not None:
+        for written in write_schemas(schema):
+            typer.echo(f"wrote {written}", err=True)
+        return
     if name is not None:
         device = find_device(name)
-        _print(show.device_values(device), show.device_sheet(device), as_json)
+        _print(device_values(device), device_sheet(device), as_json)
         return
     known = [find_device(n) for n in device_names()]
-    _print([show.device_values(d) for d in known], show.device_table(known), as_json)
+    _print([device_values(d) for d in known], device_table(known), as_json)
 
 
 @app.command("estimate")

@@ -22,6 +22,7 @@ from costmodel.cost.given_registers import GivenRegisters
 from costmodel.cost.launch import Launch, warp_executions, whole_rows
 from costmodel.cost.memory import AccessTotals, access_totals
 from costmodel.cost.plan import Plan
+from costmodel.cost.remembered import remembered
 from costmodel.cost.unit_cycles import DEVICE_WIDE, UnitCycles, unit_cycles
 from costmodel.cost.used_registers import used_registers
 from costmodel.cost.waits import chain_and_waits
@@ -88,7 +89,7 @@ def evaluate(
         warm: what earlier launches left in L2 (`cost.warmth`).
     """
     launch = _launch(plan, device, columns, rows, registers, without)
-    accesses = [access_totals(plan, a, device, columns, launch.floats, rows) for a in plan.accesses]
+    accesses = [access_totals(launch, a) for a in plan.accesses]
     for a in accesses if without else ():
         ideal_access(a, device, without)
     fill_caches(launch, accesses, warm)
@@ -113,7 +114,9 @@ def _launch(
     free = "occupancy" in without
     held = residency(threads, np.minimum(used, 1) if free else used, 0 * shared_bytes if free else shared_bytes, blocks, device)
     warps = blocks.astype(np.float64) * held.warps_per_block
-    return Launch(plan, device, columns, rows, v, f, threads, blocks, warps, shared_bytes, used, spilled, held)
+    return Launch(
+        plan, device, remembered(device), columns, rows, v, f, threads, blocks, warps, shared_bytes, used, spilled, held
+    )
 
 
 def _taking_turns(launch: Launch) -> tuple[Floats, Ints]:

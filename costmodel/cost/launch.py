@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from costmodel.charges.occupancy import Residency
 from costmodel.cost.plan import Plan
-from costmodel.cost.remembered import remembered
+from costmodel.cost.remembered import Remembered
 from costmodel.counts import Requests
 from costmodel.device import Device
 
@@ -27,6 +27,7 @@ class Launch:
 
     plan: Plan
     device: Device
+    memory: Remembered
     columns: Mapping[str, Any]
     """Sizes."""
     rows: int
@@ -55,9 +56,8 @@ def whole_rows(value: Any, rows: int) -> Ints:
 def warp_executions(launch: Launch) -> list[Floats]:
     """Warp instructions of each statement: warps with at least one lane that passes its guards."""
     threads = launch.threads.astype(np.float64) * launch.blocks
-    kernel, memory = launch.plan.kernel, remembered(launch.device)
     return [
-        np.broadcast_to(memory.totals(kernel, s.site, None, launch.columns, 1, _requests)[0], launch.warps.shape)
+        launch.memory.totals(launch.plan.kernel, s.site, None, launch.columns, launch.rows, 1, _requests)[0]
         if s.site.guards
         else launch.floats[s.executions] / threads * launch.warps
         for s in launch.plan.statements

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +10,7 @@ import numpy.typing as npt
 from costmodel.charges.coalescing import coalesce, distinct_granules
 from costmodel.charges.pipes import copy_cycles, l1_cycles, shared_cycles
 from costmodel.cost.access_plan import AccessPlan
-from costmodel.cost.plan import Plan
-from costmodel.cost.remembered import remembered
+from costmodel.cost.launch import Launch
 from costmodel.counts import Requests
 from costmodel.device import Device
 from costmodel.ir import Statement
@@ -62,22 +59,14 @@ class AccessTotals:
         return self.profiled_bytes * self.check_share
 
 
-def access_totals(plan: Plan, a: AccessPlan, device: Device, columns: Mapping[str, Any], f: list[Any], rows: int) -> AccessTotals:
-    """Enumerate one access; bytes from caches are filled in later, when all accesses are known.
-
-    Args:
-        plan: of the kernel.
-        a: the access.
-        device: the GPU.
-        columns: sizes.
-        f: the plan's formulas in float64.
-        rows: number of configurations.
-    """
-    found = remembered(device).totals(
-        plan.kernel, a.site, a.access, columns, _granule(a, device), lambda r: _charged(a, r, device)
+def access_totals(launch: Launch, a: AccessPlan) -> AccessTotals:
+    """Enumerate one access; bytes from caches are filled in later, when all accesses are known."""
+    device, rows = launch.device, launch.rows
+    requests, cycles, sectors, lines, wavefronts = launch.memory.totals(
+        launch.plan.kernel, a.site, a.access, launch.columns, rows, _granule(a, device), lambda r: _charged(a, r, device)
     )
-    requests, cycles, sectors, lines, wavefronts = found
-    return AccessTotals(a, requests, cycles, np.broadcast_to(f[a.requested], (rows,)), sectors, lines, wavefronts)
+    requested = np.broadcast_to(launch.floats[a.requested], (rows,))
+    return AccessTotals(a, requests, cycles, requested, sectors, lines, wavefronts)
 
 
 def in_l1(a: AccessPlan, device: Device) -> bool:

@@ -41,39 +41,55 @@ class Remembered:
         site: Site,
         access: Access | None,
         columns: Mapping[str, Any],
+        rows: int,
         granule_bytes: int,
         charge: Callable[[Requests], tuple[Floats, ...]],
     ) -> tuple[Floats, ...]:
-        """Launch totals, one array for each figure of `charge`: [rows], or [1] where all sizes are ints.
+        """Launch totals, [rows] for each figure of `charge`.
 
         Args:
             kernel: the kernel.
             site: the statement's place in it.
             access: one of its accesses, or None for the statement itself.
-            columns: every size, ints or equally long int64 arrays.
+            columns: every size, ints or int64 arrays of `rows`.
+            rows: number of configurations.
             granule_bytes: alignment that matters.
             charge: figures of some requests, for each configuration; always the same for one access.
         """
         lanes = lane_plan(kernel, site, access, granule_bytes, columns)
         columns = lanes.completed(columns)
+        times = lanes.outer(columns)[0]
+        if not any(np.ndim(columns[n]) for n in lanes.names):
+            one = lanes.pitch.canonical(columns) if lanes.pitch else columns
+            unique = {n: one[n] for n in lanes.names}
+            (figures,) = self._figures(lanes, unique, [tuple(unique.values())], granule_bytes, charge)
+            return tuple(np.full(rows, figure * times) for figure in figures)
         unique, inverse, count = distinct_rows(columns, lanes)
-        values = [unique[n].tolist() if np.ndim(unique[n]) else [unique[n]] * count for n in lanes.names]
-        keys = list(zip(*values, strict=True)) if values else [()] * count
+        keys = list(zip(*(v.tolist() if np.ndim(v) else [v] * count for v in unique.values()), strict=True))
+        table = np.array(self._figures(lanes, unique, keys, granule_bytes, charge))[inverse]
+        return tuple(table[:, n] * times for n in range(table.shape[1]))
+
+    def _figures(
+        self,
+        lanes: LanePlan,
+        unique: Mapping[str, Any],
+        keys: list[tuple[int, ...]],
+        granule_bytes: int,
+        charge: Callable[[Requests], tuple[Floats, ...]],
+    ) -> list[Figures]:
+        """Figures of distinct configurations, the unknown ones enumerated together."""
         store = self._of(lanes)
         missing = [n for n, key in enumerate(keys) if key not in store]
         if missing:
             if len(store) + len(missing) > _MOST_REQUESTS:
                 store.clear()
-                missing = list(range(count))
+                missing = list(range(len(keys)))
             some = {n: v[missing] if np.ndim(v) else v for n, v in unique.items()}
             parts = distinct_parts(lanes, some, len(missing), self.device.limits.warp_size, granule_bytes)
             figures = zip(*map(charge, parts), strict=True)
             sums = [np.broadcast_to(sum(each[1:], each[0]), len(missing)).tolist() for each in figures]
             store.update(zip((keys[n] for n in missing), zip(*sums, strict=True), strict=True))
-        times = lanes.outer(columns)[0]
-        table = np.array([store[key] for key in keys])
-        scattered = table if inverse is None else table[inverse]
-        return tuple(scattered[:, n] * times for n in range(table.shape[1]))
+        return [store[key] for key in keys]
 
     def _of(self, lanes: LanePlan) -> dict[tuple[int, ...], Figures]:
         held = self.known.get(id(lanes))
@@ -89,8 +105,9 @@ _BY_DEVICE: OrderedDict[Device, Remembered] = OrderedDict()
 
 def remembered(device: Device) -> Remembered:
     """What was enumerated on this device."""
-    if device not in _BY_DEVICE:
-        _BY_DEVICE[device] = Remembered(device)
+    found = _BY_DEVICE.get(device)
+    if found is None:
+        found = _BY_DEVICE[device] = Remembered(device)
         if len(_BY_DEVICE) > _MOST_DEVICES:
             _BY_DEVICE.popitem(last=False)
-    return _BY_DEVICE[device]
+    return found

@@ -22,7 +22,7 @@ from costmodel.device.complaints import Mistake, complaint
 from costmodel.device.model import MATRIX_INPUTS, VENDORS, Device
 from costmodel.device.strict_yaml import Plain
 
-__all__ = ["build_device", "field_names", "field_text"]
+__all__ = ["build_device", "device_json_schema", "field_names", "field_text"]
 
 MAY_BE_ZERO = frozenset({"reserved_bytes_per_block", "fp16_fma", "channels", "interleave_bytes"})
 
@@ -47,6 +47,11 @@ def build_device(data: Plain, owner: Owner, hint: str) -> tuple[Device | None, l
     device = _build(Device, checked.model_dump())
     mistakes = [Mistake(owner(path), ".".join(path), text) for path, text in _contradictions(device)]
     return (None if mistakes else device), mistakes
+
+
+def device_json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a complete device, its groups under `$defs`."""
+    return _schema(Device).model_json_schema()
 
 
 def field_names(path: tuple[str, ...] = ()) -> tuple[str, ...]:
