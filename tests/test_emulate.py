@@ -16,7 +16,8 @@ from costmodel.cost import description_names, find_description
 from costmodel.dtypes import DType, bf16, f32
 from costmodel.ir import Barrier, Guard, Kernel, Loop
 from costmodel.ir.checks import finish
-from tests.emulate import EmulationError, emulate, evaluated, filled, rounded
+from tests.array_expressions import evaluated
+from tests.emulate import EmulationError, emulate, filled, rounded
 from tests.emulations import EMULATIONS
 from tests.oracle import count, evaluate
 from tests.strategies import expressions, kernels

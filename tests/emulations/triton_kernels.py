@@ -160,7 +160,7 @@ def _rescale(p: Point, acc: np.ndarray) -> Any:
 def _weights(p: Point) -> Any:
     """16 rows of each warp for 16 keys."""
     at = (p["i"] * (p["BN"] // 8) + p["kk"] * 2) * 4
-    return of_warps(p.registers["scores"][:, at : at + 8])
+    return of_warps(p.registers["weights" if "weights" in p.registers else "scores"][:, at : at + 8])
 
 
 def _values(p: Point, weights: np.ndarray, v: np.ndarray, c: np.ndarray) -> Any:

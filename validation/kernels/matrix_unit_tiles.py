@@ -98,6 +98,8 @@ def attention_triton(k, *, H, S, D, BM, BN, WARPS, STAGES, CAUSAL=0, INSTRUCTION
     slots = STAGES if INSTRUCTION == "wgmma" else STAGES - 1
     query, keys, values = (_Tile(k, f"sh{n}", s, r, D, f16) for n, s, r in (("Q", 1, BM), ("K", slots, BN), ("V", slots, BN)))
     acc, scores = k.register("acc", (BM * D // threads,), f32), k.register("scores", (BM * BN // threads,), f32)
+    # the second product is still under way when the next scores are computed: wgmma needs its weights until then
+    weights = k.register("weights", (BM * BN // threads,), f16) if INSTRUCTION == "wgmma" else scores
     exchange = k.exchange("lanes", LANES, f32)
     k.launch_bound(threads)
     with k.blocks(ceil_div(S, BM), H) as (m, head), k.threads(D // VECTOR, threads * VECTOR // D) as (x, y):
@@ -124,11 +126,11 @@ def attention_triton(k, *, H, S, D, BM, BN, WARPS, STAGES, CAUSAL=0, INSTRUCTION
             else:
                 k.require(BM >= D)
                 _mma_scores(k, query, keys, scores, warp, lane, WARPS)
-            _softmax_step(k, scores, acc, exchange, lane, each, BN, D)
+            _softmax_step(k, scores, weights, acc, exchange, lane, each, BN, D)
             if INSTRUCTION == "wgmma":
-                _wgmma_values(k, values, scores, acc, warp, lane, each)
+                _wgmma_values(k, values, weights, acc, warp, lane, each)
             else:
-                _mma_values(k, values, scores, acc, lane, each)
+                _mma_values(k, values, weights, acc, lane, each)
             k.barrier()
         with k.unrolled(each * 2, "row"):
             k.do("reciprocal", work=[k.add(f32, 2), k.special(f32)])
@@ -214,8 +216,8 @@ def _wgmma_scores(k, query, keys, scores, warp, lane, WARPS):
         k.do("scores", loads=scores[i], stores=scores[i], work=k.mma(16, keys.rows, DEPTH, f16))
 
 
-def _softmax_step(k, scores, acc, exchange, lane, each, BN, D):
-    """Maximum of each row, exponentials in place of the scores, and their sum; what was summed up before shrinks.
+def _softmax_step(k, scores, weights, acc, exchange, lane, each, BN, D):
+    """Maximum of each row, exponentials and their sum; what was summed up before shrinks.
 
     Of every 16 rows a thread has two, of each a quarter.
     """
@@ -235,13 +237,13 @@ def _softmax_step(k, scores, acc, exchange, lane, each, BN, D):
     with k.unrolled(each * 2, "row"):
         k.do("shrink", work=[k.add(f32), k.fma(f32), k.special(f32)])
     with elements(BN) as e:
-        k.do("exponential", loads=scores[e], stores=scores[e], work=[k.add(f32, 2), k.special(f32), k.convert(f16)])
+        k.do("exponential", loads=scores[e], stores=weights[e], work=[k.add(f32, 2), k.special(f32), k.convert(f16)])
     over_lanes("sum")
     with elements(D) as e:
         k.do("rescale", loads=acc[e], stores=acc[e], work=k.add(f32))
 
 
-def _mma_values(k, values, scores, acc, lane, each):
+def _mma_values(k, values, weights, acc, lane, each):
     wide, keys = values.columns // 8, values.rows // 8
     b = k.register("v", (wide * 4,), f16)
     with k.unrolled(values.rows // DEPTH, "kk") as kk:
@@ -251,16 +253,16 @@ def _mma_values(k, values, scores, acc, lane, each):
             )
         with k.unrolled(each, "i") as i, k.unrolled(wide, "j") as j:
             sums = acc[(i * wide + j) * 4]
-            p = scores[(i * keys + kk * 2) * 4]
+            p = weights[(i * keys + kk * 2) * 4]
             k.do("multiply", loads=[p, b[j * 4], sums], stores=sums, work=k.mma(16, 8, DEPTH, f16))
 
 
-def _wgmma_values(k, values, scores, acc, warp, lane, each):
+def _wgmma_values(k, values, weights, acc, warp, lane, each):
     """The first operand comes from registers."""
     keys = values.rows // 8
     with k.unrolled(values.rows // DEPTH, "kk") as kk, k.unrolled(each, "i") as i:
         _by_depth(k, values, kk, values.columns, 0, warp, lane, "V")
-        p = scores[(i * keys + kk * 2) * 4]
+        p = weights[(i * keys + kk * 2) * 4]
         work = k.mma(16, values.columns, DEPTH, f16)
         k.do("multiply", loads=[p, acc[i]], stores=acc[i], work=work, asynchronous=True)
 
