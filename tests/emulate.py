@@ -215,7 +215,7 @@ class _Walk:
                     self.memory[b.name] = values
                     if b.space == "register":
                         self.registers[b.name] = values
-                    elif self.races and not b.exchange:
+                    elif self.races:
                         self.traces[b.name] = _Shared(values.size)
             self.body(self.kernel.body, {}, number, {"block": position[::-1], "thread": lanes})
 

@@ -81,6 +81,11 @@ def fragment(p: Point, name: str, at: int) -> Any:
     return own.transpose(0, 2, 1, 3).reshape(-1, 16, 16)
 
 
+def same(p: Point, loaded: np.ndarray, name: str, at: int) -> None:
+    """A whole instruction is computed from the registers of its warps: the one that the description names must be the first of them."""
+    assert np.array_equal(loaded, p.registers[name][p.threads, at], equal_nan=True), f"{name}[{at}]"
+
+
 def of_lanes(tile: np.ndarray) -> Any:
     """Sums of each warp, warps × 16 × columns, as its lanes hold them (PTX ISA, mma.m16n8k16, and wgmma alike): threads × words.
 
@@ -100,6 +105,8 @@ def _mma(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Any:
     """One instruction of every warp, whose four sums of a lane are written here; the store names the first of them."""
     i, j = p["i"], p["j"]
     at = (i * (p["WN"] // 8) + j) * 4
+    for loaded, name, first in ((a, "a", i * 8), (b, "b", j * 4), (c, "acc", at)):
+        same(p, loaded, name, first)
     w = fragment(p, "b", j // 2)[:, j % 2 * 8 : j % 2 * 8 + 8]
     acc = p.registers["acc"][:, at : at + 4]
     acc += of_lanes(fragment(p, "a", i) @ w.transpose(0, 2, 1))

@@ -12,7 +12,7 @@ from costmodel.dtypes import f16
 from costmodel.ir import Kernel
 from tests.emulate import Point, rounded
 from tests.emulations.base import LANES, Arrays, Emulation, beginning, normal
-from tests.emulations.products import fragment, of_lanes, of_warps
+from tests.emulations.products import fragment, of_lanes, of_warps, same
 
 # --- GEMM ----------------------------------------------------------------------------------------
 
@@ -27,6 +27,8 @@ def _accumulate(p: Point, name: str, at: int, sums: np.ndarray) -> Any:
 def _multiply(p: Point, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Any:
     """`mma` of every warp; the second operand was turned round by its load: depth × columns."""
     i, j, wide = p["i"], p["j"], p["BN"] // (8 * (p["WARPS"] // p["DOWN"]))
+    for loaded, name, first in ((a, "a", i * 8), (b, "b", j * 4), (c, "acc", (i * wide + j) * 4)):
+        same(p, loaded, name, first)
     w = fragment(p, "b", j // 2)[:, :, j % 2 * 8 : j % 2 * 8 + 8]
     return _accumulate(p, "acc", (i * wide + j) * 4, fragment(p, "a", i) @ w)
 
@@ -88,6 +90,8 @@ def _gemm(kernel: Kernel, sizes: Mapping[str, int], buffers: Arrays) -> Mapping[
 def _scores(p: Point, q: np.ndarray, b: np.ndarray, c: np.ndarray) -> Any:
     i, j = p["i"], p["j"]
     at = (i * (p["BN"] // 8) + j) * 4
+    for loaded, name, first in ((q, "q", i * 8), (b, "k", j * 4), (c, "scores", at)):
+        same(p, loaded, name, first)
     if p["kk"] == 0:
         p.registers["scores"][:, at : at + 4] = 0
     keys = fragment(p, "k", j // 2)[:, j % 2 * 8 : j % 2 * 8 + 8]
@@ -164,9 +168,12 @@ def _weights(p: Point) -> Any:
 
 
 def _values(p: Point, weights: np.ndarray, v: np.ndarray, c: np.ndarray) -> Any:
-    j = p["j"]
+    i, j, keys = p["i"], p["j"], p["BN"] // 8
+    at = (i * (p["D"] // 8) + j) * 4
+    for loaded, name, first in ((weights, "scores", (i * keys + p["kk"] * 2) * 4), (v, "v", j * 4), (c, "acc", at)):
+        same(p, loaded, name, first)
     w = fragment(p, "v", j // 2)[:, :, j % 2 * 8 : j % 2 * 8 + 8]
-    return _accumulate(p, "acc", (p["i"] * (p["D"] // 8) + j) * 4, _weights(p) @ w)
+    return _accumulate(p, "acc", at, _weights(p) @ w)
 
 
 def _wgmma_values(p: Point, weights: np.ndarray, c: np.ndarray) -> Any:
