@@ -268,7 +268,10 @@ def _wgmma_values(k, values, weights, acc, warp, lane, each):
 
 
 def _leave(k, target, origin, edges, tile, dtype, place, threads, *batch):
-    """Sums become elements, pass from the threads that have them to those that store them, and leave by rows."""
+    """Sums become elements, pass from the threads that have them to those that store them, and leave by rows.
+
+    They pass through the room of the tiles, which are done with: an exchange takes none of its own.
+    """
     (rows, columns), across = tile, tile[1] // VECTOR
     exchange = k.exchange("exchange", rows * columns, dtype)
     high = threads // across
