@@ -7,11 +7,13 @@ A configuration is a namespace: its macros are defined, its entry is renamed, it
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +123,22 @@ def one_source(
     return "\n".join(parts) + "\n"
 
 
+def one_folder(root: Path, worker: str, name: str) -> Path:
+    """Where something is built once in a session: `root` is a process's own folder, beside those of the other workers."""
+    folder = (root.parent if worker else root) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _once(folder: Path) -> Iterator[bool]:
+    """Whether it is still to be built here; other processes wait meanwhile."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not (folder / "done").exists()
+        (folder / "done").touch()
+
+
 # -- by nvcc
 
 
@@ -140,17 +158,22 @@ def compiled(configurations: Sequence[Configuration], architectures: Sequence[st
     assert nvcc
     assert ptxas
     source, ptx = folder / "suite.cu", folder / "suite.ptx"
-    source.write_text(one_source(configurations))
-    virtual = architectures[0].replace("sm_", "compute_")
-    subprocess.run([nvcc, "-ptx", "-w", f"-arch={virtual}", source, "-o", ptx], check=True, capture_output=True)
+    with _once(folder) as needed:
+        if needed:
+            source.write_text(one_source(configurations))
+            virtual = architectures[0].replace("sm_", "compute_")
+            subprocess.run([nvcc, "-ptx", "-w", f"-arch={virtual}", source, "-o", ptx], check=True, capture_output=True)
+            for architecture in architectures:
+                command = [ptxas, "-v", f"-arch={architecture}", str(ptx), "-o", str(folder / "suite.cubin")]
+                said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+                (folder / architecture).write_text(said)
     counted = {
         name: counted_ptx(text)
         for name, text in re.findall(r"\.entry (entry_\d+)\((.*?)(?=\.entry |\Z)", ptx.read_text(), re.DOTALL)
     }
     found = {}
     for architecture in architectures:
-        command = [ptxas, "-v", f"-arch={architecture}", str(ptx), "-o", str(folder / "suite.cubin")]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+        said = (folder / architecture).read_text()
         for number, text in re.findall(r"Compiling entry function 'entry_(\d+)'(.*?)(?=Compiling entry|\Z)", said, re.DOTALL):
             numbers = [re.search(p, text) for p in (r"Used (\d+) registers", r"(\d+) bytes spill stores", r"(\d+) bytes smem")]
             registers, spilled, shared = (int(n.group(1)) if n else 0 for n in numbers)
@@ -197,7 +220,6 @@ class OnCpu:
             return "\n".join([f'extern "C" void call_{number}(void** given) {{ call_entry({entry}, given); }}', *lines])
 
         text = one_source(configurations, f"thread_local float4 dynamic_shared[{CAPACITY // 16}];", called)
-        (folder / "suite.cpp").write_text(f'#include "cuda_on_cpu.h"\n{text}')
         shared = ["g++", "-std=c++20", "-w", "-fPIC", f"-I{here}"]
         hooks = ["-O0", "-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0"]
         jobs = [
@@ -205,8 +227,11 @@ class OnCpu:
             [*shared, "-O2", "-c", here / "cuda_on_cpu.cpp", "-o", folder / "runner.o"],
             [*shared, "-shared", folder / "suite.o", folder / "runner.o", "-o", folder / "suite.so"],
         ]
-        for job in jobs:
-            subprocess.run([str(part) for part in job], check=True)
+        with _once(folder) as needed:
+            if needed:
+                (folder / "suite.cpp").write_text(f'#include "cuda_on_cpu.h"\n{text}')
+                for job in jobs:
+                    subprocess.run([str(part) for part in job], check=True)
         self.library = ctypes.CDLL(str(folder / "suite.so"))
         self.library.run_grid.restype = ctypes.c_char_p
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections import Counter
@@ -14,7 +15,7 @@ import pytest
 from costmodel import estimate
 from costmodel.ir import Barrier
 from costmodel.measure.compile import found_tool
-from tests.cuda_suite import KERNELS, Configuration, compiled, of
+from tests.cuda_suite import KERNELS, Configuration, compiled, of, one_folder
 
 needs_nvcc = pytest.mark.skipif(found_tool("nvcc") is None, reason="needs nvcc: put the CUDA toolkit on the PATH")
 _FIRST = ("reduce_interleaved", "reduce_strided", "reduce_sequential", "reduce_first_add", "reduce_shuffle")
@@ -65,7 +66,9 @@ LOOPS = {
 @pytest.fixture(scope="session")
 def taken(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """What nvcc makes of each configuration for each architecture, beside what is estimated."""
-    done = compiled(LARGE, list(GPUS), tmp_path_factory.mktemp("nvcc"))
+    done = compiled(
+        LARGE, list(GPUS), one_folder(tmp_path_factory.getbasetemp(), os.environ.get("PYTEST_XDIST_WORKER", ""), "nvcc")
+    )
     rows = []
     for number, c in enumerate(LARGE):
         for architecture, gpu in GPUS.items():
@@ -127,12 +130,12 @@ def _instructions(c: Configuration) -> dict[str, int]:
 
 
 WORST_REGISTERS = {
-    "gemm": 25, "convolution_2d": 178, "star3d": 26, "box2d": 2, "jacobi_3d": 12, "transpose_naive": 4, "transpose_shared": 8,
+    "gemm": 25, "convolution_2d": 172, "star3d": 26, "box2d": 2, "jacobi_3d": 12, "transpose_naive": 4, "transpose_shared": 8,
     "transpose_padded": 22, "row_softmax_warp": 16, "row_softmax_block": 12, "row_layer_norm_warp": 18,
 }  # fmt: skip
 """Largest errors of the estimate by kernel, as found with nvcc 13.0 and PTX for compute_75. The convolution of 2 × 2 outputs takes
-210 registers on sm_90, where 32 are estimated (59 and 32 on sm_75 and sm_80); but for it 60. The star of range 4 states the 58
-registers that it takes on sm_75; on sm_80 and sm_90 it takes 32."""
+204 registers on sm_90, where 32 are estimated (59 and 32 on sm_75 and sm_80); the next worst is 64 where 32 are estimated. The
+star of range 4 states 58 registers, near what it takes on sm_75; on sm_80 and sm_90 it takes 32."""
 FEW = 5
 """Of the kernels that are not listed."""
 

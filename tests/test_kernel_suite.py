@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shutil
 from collections import Counter
@@ -16,7 +17,7 @@ import pytest
 from costmodel import Scorer, estimate
 from costmodel.cost import description_names, find_description, search_space
 from costmodel.counts import traffic
-from tests.cuda_suite import KERNELS, Configuration, OnCpu, Ran, contents, expected, of, shaped
+from tests.cuda_suite import KERNELS, Configuration, OnCpu, Ran, contents, expected, of, one_folder, shaped
 from tests.oracle import count
 
 needs_gcc = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ (12 or later, for C++20)")
@@ -93,7 +94,7 @@ def test_measured_spaces_are_modest(name: str) -> None:
 
 @pytest.fixture(scope="session")
 def cpu(tmp_path_factory: pytest.TempPathFactory) -> OnCpu:
-    return OnCpu(SMALL, tmp_path_factory.mktemp("cpu"))
+    return OnCpu(SMALL, one_folder(tmp_path_factory.getbasetemp(), os.environ.get("PYTEST_XDIST_WORKER", ""), "cpu"))
 
 
 def _run(cpu: OnCpu, c: Configuration, backwards: bool = False) -> Ran:

@@ -163,6 +163,9 @@ def _terms(device: Device, c: Charged) -> tuple[Term, ...]:
 def _note(term: str, c: Charged, device: Device) -> str:
     if term == "dram":
         return f"{device.dram.achievable_fraction * 100:.0f} % of the datasheet rate can be reached"
+    if term == "memory side":
+        missed = _one(c.amounts["dram"][0]) / max(_one(c.amounts[term][0]), 1.0)
+        return f"{(1.0 - missed) * 100:.0f} % of what leaves L2 is found in this cache"
     if term == "l1":
         return _ratio(c, "global", "sectors", "sectors per request")
     if term == "shared":
@@ -191,10 +194,12 @@ def _levels(device: Device, c: Charged) -> tuple[Level, ...]:
     footprint = sum(_one(bytes_) for accesses in kinds for bytes_ in united_bytes(accesses).values())
     asked = sum(_one(a.sectors) for a in glob) * sector
     from_l2, from_dram = (_one(c.amounts[name][0]) for name in ("l2", "dram"))
+    behind = [_one(c.amounts[name][0]) for name in ("memory side",) if name in c.amounts]
     levels = [
         Level("l1", requested, asked, footprint),
         Level("l2", asked, from_l2, footprint),
-        Level("dram", from_l2, from_dram, footprint),
+        *(Level("memory side", from_l2, bytes_, footprint) for bytes_ in behind),
+        Level("dram", behind[0] if behind else from_l2, from_dram, footprint),
     ]
     if shared:
         moved = sum(_one(a.wavefronts) for a in shared) * device.shared.banks * device.shared.bank_bytes

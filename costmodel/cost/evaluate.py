@@ -65,7 +65,8 @@ class Charged:
     flops: Floats
     code_bytes: Floats
     """Instructions fetched from L2."""
-    matrix_missing: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    """What the kernel asks for that the device does not have: it cannot run."""
 
 
 def evaluate(
@@ -165,5 +166,5 @@ def _charged(
         accesses=accesses,
         flops=terms.flops,
         code_bytes=terms.code_bytes,
-        matrix_missing=terms.matrix_missing,
+        lacking=terms.lacking,
     )

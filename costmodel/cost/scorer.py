@@ -209,7 +209,7 @@ def _bounds(charged: Charged) -> npt.NDArray[Any]:
 
 
 def launch_reasons(charged: Charged, device: Device) -> npt.NDArray[Any]:
-    """[rows] why a block cannot launch though its sizes are legal: the register file."""
+    """[rows] why a block cannot launch though its sizes are legal: the register file, or what the device lacks."""
     needed = block_registers(charged.threads, charged.registers, device)
     over = needed > device.registers.per_block
     found: npt.NDArray[Any] = np.full(charged.seconds.shape, "", dtype=object)
@@ -217,8 +217,8 @@ def launch_reasons(charged: Charged, device: Device) -> npt.NDArray[Any]:
         found[row] = f"{needed[row]} registers per block, at most {device.registers.per_block}"
     for row in np.flatnonzero((charged.residency.blocks_per_sm == 0) & ~over):
         found[row] = f"no block fits an SM: {LIMITERS[charged.residency.limiter[row]]}"
-    if charged.matrix_missing:
-        found[:] = f"the device has no unit for {', '.join(dict.fromkeys(charged.matrix_missing))}"
+    if charged.lacking:
+        found[:] = "; ".join(dict.fromkeys(charged.lacking))
     return found
 
 

@@ -1,4 +1,4 @@
-// Layer normalisation over the rows of an M x N matrix as in row_layer_norm.py, fp32, N a multiple of four, blocks of
+// Layer normalisation over the rows of an M x N matrix as in row_normalisation.py, fp32, N a multiple of four, blocks of
 // (32, B / 32) threads. EACH: a warp keeps a row in registers, EACH vectors of four in each lane. Else STAGED: a block for each
 // row, kept in N floats of dynamic shared memory (1), or read twice, with sum and sum of squares in one pass (0).
 #if !defined(EACH) && !defined(STAGED)
@@ -32,8 +32,8 @@ static __device__ __forceinline__ float sum_of_warp(float sum) {
 
 #ifdef EACH
 
-extern "C" __global__ void
-row_layer_norm_warp(const float* __restrict__ x, const float* __restrict__ gamma, const float* __restrict__ beta, float* y, int M, int N) {
+extern "C" __global__ void row_layer_norm_warp(const float* __restrict__ x, const float* __restrict__ gamma,
+                                               const float* __restrict__ beta, float* y, int M, int N) {
     const int row = blockIdx.x * blockDim.y + threadIdx.y, lane = threadIdx.x;
     if (row >= M) return;
     const float4* const source = reinterpret_cast<const float4*>(x + (long long)row * N);
@@ -94,8 +94,8 @@ static __device__ __forceinline__ float2 sums_of_block(float2 sums, float2* part
 }
 #endif
 
-extern "C" __global__ void
-row_layer_norm_block(const float* __restrict__ x, const float* __restrict__ gamma, const float* __restrict__ beta, float* y, int M, int N) {
+extern "C" __global__ void row_layer_norm_block(const float* __restrict__ x, const float* __restrict__ gamma,
+                                                const float* __restrict__ beta, float* y, int M, int N) {
     const int row = blockIdx.x, t = threadIdx.x + LANES * threadIdx.y, threads = LANES * blockDim.y, vectors = N / VECTOR;
     const float4* const source = reinterpret_cast<const float4*>(x + (long long)row * N);
     float4* const target = reinterpret_cast<float4*>(y + (long long)row * N);
@@ -130,8 +130,8 @@ row_layer_norm_block(const float* __restrict__ x, const float* __restrict__ gamm
 #endif
 #pragma unroll 1
     for (int v = t; v < vectors; v += threads) {
-        const float4 four = staged[v], g = reinterpret_cast<const float4*>(gamma)[v], b = reinterpret_cast<const float4*>(beta)[v];
-        const float4 result = scaled(less(four, mean), scale, g, b);
+        const float4 g = reinterpret_cast<const float4*>(gamma)[v], b = reinterpret_cast<const float4*>(beta)[v];
+        const float4 four = staged[v], result = scaled(less(four, mean), scale, g, b);
         target[v] = result;
     }
 }

@@ -1,6 +1,6 @@
-// Softmax over the rows of an M x N matrix as in row_softmax.py, fp32, N a multiple of four, blocks of (32, B / 32) threads.
-// EACH: a warp keeps a row in registers, EACH vectors of four in each lane. Else STAGED and ONLINE: a block for each row, which
-// STAGED keeps in N floats of dynamic shared memory; ONLINE takes maximum and sum in one pass over it.
+// Softmax over the rows of an M x N matrix as in row_normalisation.py, fp32, N a multiple of four, blocks of (32, B / 32)
+// threads. EACH: a warp keeps a row in registers, EACH vectors of four in each lane. Else STAGED and ONLINE: a block for each
+// row, which STAGED keeps in N floats of dynamic shared memory; ONLINE takes maximum and sum in one pass over it.
 #if !defined(EACH) && !(defined(STAGED) && defined(ONLINE))
 #error "softmax.cu: define EACH (vectors of a lane) for row_softmax_warp, or STAGED and ONLINE (0 or 1) for row_softmax_block"
 #endif

@@ -1,9 +1,12 @@
-"""Layer normalisation over the rows of an M × N matrix, single precision, as written by hand: code in layer_norm.cu.
+"""Softmax and layer normalisation over the rows of an M × N matrix, fp32, as written by hand: softmax.cu and layer_norm.cu.
 
-`row_layer_norm_warp` gives a row to a warp, which keeps it in registers: mean, then squares of what is left.
-`row_layer_norm_block` gives it to a block: STAGED does the same with the row in shared memory; else the row is read twice,
-sum and sum of squares in one pass. All move vectors of four. A shuffle is described as what it is to the hardware: a pass
-through the crossbar of shared memory.
+A row belongs to a warp (`…_warp`), which keeps it in registers and reads it once, or to a block (`…_block`): STAGED keeps it in
+shared memory, else it is read again for each pass. Softmax takes maximum and sum one after the other, or ONLINE in one pass
+(Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018). Layer normalisation takes the mean, then the squares
+of what is left; where it reads twice, sum and sum of squares in one pass. All move vectors of four.
+
+A shuffle is described as what it is to the hardware: a pass through the crossbar of shared memory. Operations beside special
+functions are counted in machine code (nvcc 13.0, sm_90).
 """
 
 from contextlib import contextmanager
@@ -15,10 +18,71 @@ LANES = 32
 VECTOR = 4
 HALVINGS = 5
 """Steps of a reduction over a warp."""
+EXP = 5
+"""Beside the special function of one `__expf(x - m)`: the difference, times log₂e, and a comparison with two predicated
+multiplications for results below the normal range."""
+RECIPROCAL = 7
+"""Of a reciprocal: four for the test for special cases, a Newton step."""
 DIVIDE = 8
-"""Beside the reciprocal of one division by a size: Newton steps, the test for special cases, and the conversion."""
+"""Of a division by a size: Newton steps, the test for special cases, and the conversion."""
 ROOT = 3
-"""Beside the special function of one `rsqrtf`: a comparison and two predicated multiplications."""
+"""Of `rsqrtf`: a comparison with two predicated multiplications."""
+EPSILON = 1e-5
+
+
+@kernel(static=("EACH",))
+def row_softmax_warp(k, *, M, N, B, EACH):
+    """A warp for each row, EACH vectors in the registers of each lane."""
+    k.require(N % VECTOR == 0, B % LANES == 0, N <= EACH * LANES * VECTOR)
+    k.require(N > (EACH - 1) * LANES * VECTOR)
+    x, y = k.buffer("x", (M, N), f32, read_only=True), k.buffer("y", (M, N), f32)
+    own, exchange = k.register("own", (EACH * VECTOR,), f32), k.exchange("exchange", LANES, f32)
+    warps = B // LANES
+    with k.blocks(-(-M // warps)) as block, k.threads(LANES, warps) as (lane, warp), k.when(block * warps + warp < M):
+        row = block * warps + warp
+        with _vectors(k, EACH, N, lane) as (e, v):
+            k.do("load", loads=x[row, v * VECTOR].wide(VECTOR), stores=own[e * VECTOR].wide(VECTOR), work=k.add(f32, VECTOR))
+        _of_warp(k, "maximum", exchange, lane, 1)
+        with _vectors(k, EACH, N, lane) as (e, _), k.unrolled(VECTOR, "element") as element:
+            held = own[e * VECTOR + element]
+            k.do("exponential", loads=held, stores=held, work=[k.add(f32, EXP + 1), k.special(f32)])
+        _of_warp(k, "sum", exchange, lane, 1)
+        k.do("scale", work=[k.add(f32, RECIPROCAL), k.special(f32)])
+        with _vectors(k, EACH, N, lane) as (e, v):
+            k.do("store", loads=own[e * VECTOR].wide(VECTOR), work=k.add(f32, VECTOR), stores=y[row, v * VECTOR].wide(VECTOR))
+
+
+@kernel(static=("STAGED", "ONLINE"))
+def row_softmax_block(k, *, M, N, B, STAGED, ONLINE):
+    """A block for each row, which it keeps in shared memory (STAGED) or reads for each pass: two (ONLINE) or three."""
+    k.require(N % VECTOR == 0, B % LANES == 0)
+    x, y = k.buffer("x", (M, N), f32, read_only=True), k.buffer("y", (M, N), f32)
+    exchange = k.exchange("exchange", LANES, f32)
+    most, total = (k.shared(f"partial_{name}", (LANES,), f32) for name in ("maximum", "sum"))
+    staged = k.shared("staged", (N,), f32, dynamic=True) if STAGED else None
+    exponentials = [k.add(f32, EXP * VECTOR), k.special(f32, VECTOR)]
+    with k.blocks(M) as row, k.threads(LANES, B // LANES) as (lane, warp):
+        t = lane + LANES * warp
+
+        def held(v):
+            return x[row, v * VECTOR].wide(VECTOR) if staged is None else staged[v * VECTOR].wide(VECTOR)
+
+        with _trips(k, N, B, t) as v:
+            once = [k.add(f32, VECTOR + EXP + 1), k.fma(f32), k.special(f32), *exponentials] if ONLINE else []
+            kept = [] if staged is None else [staged[v * VECTOR].wide(VECTOR)]
+            k.do("first pass", loads=x[row, v * VECTOR].wide(VECTOR), stores=kept, work=[k.add(f32, VECTOR), *once])
+        _of_block(k, "maximum", exchange, most, lane, warp, B)
+        if ONLINE:
+            k.do("rescale", work=[k.add(f32, EXP + 1), k.special(f32)])
+        else:
+            with _trips(k, N, B, t) as v:
+                again = [] if staged is None else [held(v)]
+                k.do("exponentials", loads=held(v), stores=again, work=[*exponentials, k.add(f32, VECTOR)])
+        _of_block(k, "sum", exchange, total, lane, warp, B)
+        k.do("scale", work=[k.add(f32, RECIPROCAL), k.special(f32)])
+        with _trips(k, N, B, t) as v:
+            work = [k.add(f32, VECTOR), *(exponentials if ONLINE or staged is None else [])]
+            k.do("result", loads=held(v), work=work, stores=y[row, v * VECTOR].wide(VECTOR))
 
 
 @kernel(static=("EACH",))
@@ -118,15 +182,18 @@ def _of_block(k, name, exchange, partial, lane, warp, B):
     _of_warp(k, name, exchange, lane, values)
 
 
+_WARPS = {"M": [4096, 65536], "N": [128, 200, 256, 512, 1000, 1024, 2048], "B": [32, 64, 128, 256, 512], "EACH": [1, 2, 4, 8, 16]}
+_BLOCKS = {"M": [1024, 8192], "N": [256, 1000, 4096, 12288], "B": [32, 128, 256, 512, 1024], "STAGED": [0, 1]}
 SPACE = {
-    "row_layer_norm_warp": {
-        "M": [4096, 65536], "N": [128, 200, 256, 512, 1000, 1024, 2048], "B": [32, 64, 128, 256, 512], "EACH": [1, 2, 4, 8, 16],
-    },
-    "row_layer_norm_block": {
-        "M": [1024, 8192], "N": [256, 1000, 4096, 12288], "B": [32, 128, 256, 512, 1024], "STAGED": [0, 1],
-    },
-}  # fmt: skip
-EPSILON = 1e-5
+    "row_softmax_warp": _WARPS,
+    "row_softmax_block": {**_BLOCKS, "ONLINE": [0, 1]},
+    "row_layer_norm_warp": _WARPS,
+    "row_layer_norm_block": _BLOCKS,
+}
+
+
+def _softmax(tensors, _sizes):
+    return {"y": tensors["x"].softmax(dim=-1)}
 
 
 def _normalised(tensors, sizes):
@@ -135,4 +202,11 @@ def _normalised(tensors, sizes):
     return {"y": layer_norm(tensors["x"], (sizes["N"],), tensors["gamma"], tensors["beta"], EPSILON)}
 
 
-CODE = {name: {"cuda": "layer_norm.cu", "arguments": ("M", "N"), "reference": _normalised} for name in SPACE}
+_SOFTMAX = {"cuda": "softmax.cu", "arguments": ("M", "N"), "reference": _softmax}
+_LAYER_NORM = {"cuda": "layer_norm.cu", "arguments": ("M", "N"), "reference": _normalised}
+CODE = {
+    "row_softmax_warp": _SOFTMAX,
+    "row_softmax_block": _SOFTMAX,
+    "row_layer_norm_warp": _LAYER_NORM,
+    "row_layer_norm_block": _LAYER_NORM,
+}
