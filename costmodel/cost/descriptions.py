@@ -158,8 +158,9 @@ def _shipped() -> dict[str, tuple[Description, ModuleType]]:
 
 
 def _modules() -> Iterator[ModuleType]:
+    """Files of descriptions; `NAME_triton.py` is a kernel's code, which needs Triton and is imported when it is measured."""
     for path in sorted(folder().glob("*.py")):
-        if not path.name.startswith("_"):
+        if not (path.name.startswith("_") or path.stem.endswith("_triton")):
             yield _load(path)
 
 

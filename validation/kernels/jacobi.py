@@ -52,7 +52,9 @@ def jacobi_3d(k, *, NX, NY, NZ, BX, BY, DEPTH, STAGED):
             with k.when(*inside):
                 around = [tile[ty + 1, tx], tile[ty + 1, tx + 2], tile[ty, tx + 1], tile[ty + 2, tx + 1]]
                 loads = [*around, queue[0], queue[1], queue[2]]
-                k.do("step", loads=loads, work=[k.add(f32, 6), k.fma(f32)], stores=[target[z, y, x], queue[0], queue[1]])
+                k.do("step", loads=loads, work=[k.add(f32, 6), k.fma(f32)], stores=target[z, y, x])
+            with k.when(x < NX, y < NY):  # beyond the inside too: the neighbours need it
+                k.do("move up", loads=[queue[1], queue[2]], stores=[queue[0], queue[1]])
             k.barrier()
 
 
