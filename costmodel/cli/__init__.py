@@ -1,4 +1,4 @@
-"""The command line: `costmodel devices | estimate | rank | validate`.
+"""The command line: `costmodel devices | estimate | rank | measure | validate`.
 
 Deliberate errors (`CostModelError`) become one line on stderr and exit code 2. `--json` prints JSON
 and nothing else on stdout.
@@ -7,24 +7,23 @@ and nothing else on stdout.
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from costmodel import __version__
 from costmodel.cli import show
 from costmodel.cli.inputs import columns, settings, table_of, told
+from costmodel.cli.measuring import measure_command
+from costmodel.cli.options import DeviceOption, Json, Sets, Target, print_result
 from costmodel.cost import estimate, find_description, rank
 from costmodel.device import device_names, find_device
 from costmodel.errors import CostModelError, DataError
 from costmodel.measure import compiled_registers
-from costmodel.report import as_dict, breakdown, jsonable
-from costmodel.report.text import plain
+from costmodel.report import as_dict, breakdown
 from costmodel.validate import Report
 from costmodel.validate.page import write_report
 from costmodel.validate.suite import Choice, Skipped, data_files, load_files, reports
@@ -38,11 +37,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Target = Annotated[str, typer.Argument(help="file.py:function, or the name of a description that comes with the package.")]
-DeviceOption = Annotated[str, typer.Option("--device", "-d", help="Name, alias or profile file of a GPU.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="K=V", help="Value of an argument; repeat for each.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _Usage: type[BaseException] = typer.BadParameter.__mro__[1]
 """Mistakes in the options; Typer has its own copy of this class in some versions and click's in others."""
@@ -72,10 +66,10 @@ def devices_command(
     """
     if name is not None:
         device = find_device(name)
-        _print(show.device_values(device), show.device_sheet(device), as_json)
+        print_result(show.device_values(device), show.device_sheet(device), as_json)
         return
     known = [find_device(n) for n in device_names()]
-    _print([show.device_values(d) for d in known], show.device_table(known), as_json)
+    print_result([show.device_values(d) for d in known], show.device_table(known), as_json)
 
 
 @app.command("estimate")
@@ -98,7 +92,7 @@ def estimate_command(
         told = compiled_registers(description, device, **sizes)
         registers, spilled = told.registers, told.spilled_words
     cost = estimate(description, device, registers=registers, spilled=spilled, **sizes)
-    _print(as_dict(cost), breakdown(cost), as_json)
+    print_result(as_dict(cost), breakdown(cost), as_json)
 
 
 @app.command("rank")
@@ -129,7 +123,7 @@ def rank_command(
         "infeasible": best.attrs["infeasible"],
         "best": best.to_dict("records"),
     }
-    _print(values, show.ranking(values, best), as_json)
+    print_result(values, show.ranking(values, best), as_json)
 
 
 @app.command("validate")
@@ -188,17 +182,10 @@ def validate_command(
     if report is not None:
         for written in write_report(report, found, skipped):
             typer.echo(f"wrote {written}", err=True)
-    _print([show.report_values(r) for r in found], show.reports(found), as_json)
+    print_result([show.report_values(r) for r in found], show.reports(found), as_json)
 
 
-def _print(values: Any, shown: Any, as_json: bool) -> None:
-    console = Console()
-    if as_json:
-        typer.echo(json.dumps(jsonable(values), indent=1))
-    elif console.is_terminal:
-        console.print(shown)
-    else:
-        typer.echo(plain(shown, console.width))
+app.command("measure")(measure_command)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from costmodel.cost.evaluate import Charged
 from costmodel.cost.memory import AccessTotals
 from costmodel.device import Device
 
-__all__ = ["COUNTERS", "counters"]
+__all__ = ["COUNTERS", "NSIGHT", "counters"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,6 +37,24 @@ COUNTERS = (
     "blocks",
     "blocks_per_sm",
 )
+NSIGHT = {
+    "l1tex__t_requests_pipe_lsu_mem_global_op_ld.sum": "global_load_requests",
+    "l1tex__t_requests_pipe_lsu_mem_global_op_st.sum": "global_store_requests",
+    "l1tex__data_pipe_lsu_wavefronts_mem_shared_op_ld.sum": "shared_load_wavefronts",
+    "l1tex__data_pipe_lsu_wavefronts_mem_shared_op_st.sum": "shared_store_wavefronts",
+    "lts__t_sectors_op_read.sum": "l2_read_sectors",
+    "lts__t_sectors_op_write.sum": "l2_write_sectors",
+    "lts__t_sectors_srcunit_tex_op_read.sum": "l2_read_sectors",
+    "lts__t_sectors_srcunit_tex_op_write.sum": "l2_write_sectors",
+    "dram__sectors_read.sum": "dram_read_sectors",
+    "dram__sectors_write.sum": "dram_write_sectors",
+    "sm__warps_active.avg.pct_of_peak_sustained_active": "occupancy_percent",
+}
+"""Nsight Compute's metrics, by our names. Those of `lts__t_sectors_op_…` also count what the two halves of an L2 in two
+partitions (A100, H100) ask of each other; those with `srcunit_tex` only what SMs ask.
+
+Source: Nsight Compute documentation, profiling guide, metrics of Volta and later (units, sub-units, `srcunit`).
+"""
 
 
 def counters(charged: Charged, device: Device) -> dict[str, Floats]:

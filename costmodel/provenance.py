@@ -1,4 +1,4 @@
-"""Where and when a report was made: date, machine, versions, commit."""
+"""Where and when something was made: date, machine, version, commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Provenance", "provenance"]
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a reader needs to make the report again."""
+    """What a reader needs to make it again."""
 
     date: str
     """UTC."""
