@@ -137,4 +137,4 @@ class Journal:
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= 64 else f"{text[:12]}…"
+    return text if len(text) <= 40 else f"{text[:12]}…"
