@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ def table(count: int = CONFIGURATIONS) -> pd.DataFrame:
     return pd.DataFrame({"N": [(n + 1) << 16 for n in range(count)], "B": 256})
 
 
-def sweep_to(out: str, gpu: str = "fake:h200", count: int = CONFIGURATIONS, jobs: int = 1, **settings: object) -> Outcome:
+def sweep_to(out: str, gpu: str = "fake:h200", count: int = CONFIGURATIONS, jobs: int = 1, **settings: Any) -> Outcome:
     """Measure them on a fake GPU, whose processes stay for the next sweep."""
     asked = Sweep("vector_add", table(count), Path(out), Settings(**settings))
     with ThreadPoolExecutor(jobs) as executor:

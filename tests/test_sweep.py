@@ -205,7 +205,7 @@ def test_a_child_that_is_killed_is_replaced_and_its_configuration_measured_again
     out, began = tmp_path / "add.parquet", time.monotonic()
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(swept.sweep_to, str(out), marked_gpu, fake_s=0.02)
-        killed = set()
+        killed: set[int] = set()
         while not running.done() and time.monotonic() < began + 20 and len(killed) < 2:
             if lines_of(out.with_name("add.parquet.journal")) > 5 + 20 * len(killed):
                 for pid in set(workers_of(marked_gpu)) - killed:

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,7 +23,7 @@ from costmodel.cli.options import Json, Sets, print_result
 from costmodel.cost import find_description
 from costmodel.errors import CostModelError, MeasureError
 from costmodel.measure.child import close_children
-from costmodel.measure.code import coded_names
+from costmodel.measure.code import coded_names, measured_space
 from costmodel.measure.run import Outcome, Sweep, measure
 from costmodel.measure.task import Row, Settings, Slot
 from costmodel.report.text import pairs
@@ -76,13 +77,13 @@ def measure_command(
     ends = None if budget is None else time.monotonic() + seconds_of(budget)
     command = " ".join(["costmodel", *sys.argv[1:]])
     if suite:
-        todo = [(name, out / f"{name}.parquet", table_of(find_description(name), None, {})) for name in coded_names()]
+        todo = [(name, out / f"{name}.parquet", _own_table(name)) for name in coded_names()]
         if not todo:
             raise MeasureError("--suite: no description of the package has code beside it (CODE in its module)")
     else:
         assert target is not None
         description = find_description(target)
-        todo = [(target, out, table_of(description, space, settings(sets, description)))]
+        todo = [(target, out, table_of(description, space, settings(sets, description), measured_space(description)))]
     asked = [Sweep(name, table, path, chosen, device, counters, restart, command) for name, path, table in todo]
     outcomes, errors = [], []
     with _executor(gpus, jobs, dask) as (executor, slots, local):
@@ -99,6 +100,11 @@ def measure_command(
     print_result({"sweeps": values, "errors": errors} if suite else values[0], shown(outcomes, errors), as_json)
     if errors:
         raise MeasureError(f"{len(errors)} of {len(asked)} kernels were not measured; the first: {errors[0]}")
+
+
+def _own_table(name: str) -> pd.DataFrame:
+    description = find_description(name)
+    return table_of(description, None, {}, measured_space(description))
 
 
 def seconds_of(text: str) -> float:

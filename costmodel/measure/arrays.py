@@ -41,8 +41,9 @@ class Watched(Mapping[str, Any]):
         self._sizes, self.seen = sizes, set[str]()
 
     def __getitem__(self, name: str) -> Any:
+        value = self._sizes[name]
         self.seen.add(name)
-        return self._sizes[name]
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sizes)

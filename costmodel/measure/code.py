@@ -1,7 +1,8 @@
 """The code beside a description: `CODE` in its module says which file implements it and what the results must be.
 
 Only what the description does not say stands there: the file (`cuda` or `triton`), the `entry`, the sizes that are
-run-time `arguments` (all others are macros), the `reference`, and optionally `inputs` and a `tolerance`. Grid, block and
+run-time `arguments` (all others are macros), the `reference`, and optionally `inputs`, a `tolerance` and the `space` that
+is measured where that is not the module's `SPACE`. Grid, block and
 dynamic shared bytes are the description's own extents; pointers are its global buffers in the order of declaration, before
 all sizes; its constant buffers are `__constant__` symbols of the same name.
 """
@@ -15,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from costmodel.cost import description_names, find_description
+from costmodel.cost import description_names, find_description, search_space
 from costmodel.errors import MeasureError
 from costmodel.ir import Description
 
-__all__ = ["Code", "coded_names", "find_code", "source_digest"]
+__all__ = ["Code", "coded_names", "find_code", "measured_space", "source_digest"]
 
-_KEYS = frozenset(("cuda", "triton", "entry", "arguments", "reference", "inputs", "tolerance"))
+_KEYS = frozenset(("cuda", "triton", "entry", "arguments", "reference", "inputs", "tolerance", "space"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,12 @@ def find_code(description: Description) -> Code:
 def coded_names() -> tuple[str, ...]:
     """Descriptions of the package that have code beside them: the suite."""
     return tuple(n for n in description_names() if _entry(find_description(n))[1] is not None)
+
+
+def measured_space(description: Description) -> dict[str, Any] | None:
+    """The space that is measured when none is given: the code's own, else the description's; None where there is neither."""
+    own = (_entry(description)[1] or {}).get("space")
+    return search_space(description) if own is None else dict(own)
 
 
 def source_digest(description: Description) -> str:
