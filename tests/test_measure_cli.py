@@ -26,7 +26,7 @@ def test_a_sweep_is_told_and_written(cli, tmp_path):
     assert len(pd.read_parquet(out)) == 6
     again = cli(*ADD, "--out", out, "--json").json
     assert (again["measured"], again["statuses"], again["predicted_with"]) == (0, {"ok": 6}, "h200")
-    assert cli("validate", out, "--device", "h200", "--json").json[0]["rows"] == 6
+    assert cli("validate", out, "--device", "h200", "--json").json[0]["rho"] > 0.9
     assert cli("validate", out).code == 2  # no GPU is called `fake …`
 
 
@@ -71,12 +71,11 @@ def test_times_and_slots():
 
 @pytest.mark.skipif(not coded_names(), reason="no description has code beside it yet")
 def test_the_whole_suite_runs_dry(cli, tmp_path):
-    done = cli("measure", "--suite", "--gpus", "fake:h200", "--jobs", 2, "--out", tmp_path, "--json").json
+    done = cli("measure", "--suite", "--gpus", "fake:h200", "--jobs", 2, "--limit", 3, "--out", tmp_path, "--json").json
     assert not done["errors"]
     assert [s["kernel"] for s in done["sweeps"]] == list(coded_names())
     for sweep in done["sweeps"]:
-        assert sweep["remaining"] == 0
-        assert 0 < sum(sweep["statuses"].values()) <= 400, sweep["kernel"]
+        assert sum(sweep["statuses"].values()) == min(3, 3 + sweep["remaining"]), sweep["kernel"]
         assert set(sweep["statuses"]) <= {"ok", "cannot_launch"}, sweep["reasons"]
         rows = pd.read_parquet(tmp_path / f"{sweep['kernel']}.parquet")
         assert set(rows["gpu"]) == {"fake NVIDIA H200"}

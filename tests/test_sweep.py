@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -362,8 +363,10 @@ def test_a_stopped_sweep_ends_cleanly(tmp_path):
         asked = Sweep("vector_add", swept.table(6), tmp_path / "add.parquet")
         first = measure(asked, executor, [FAKE], watch=lambda *_: done.append(1), stop=lambda: len(done) >= 2)
         assert (first.measured, first.remaining) == (2, 4)
-        second = measure(asked, executor, [FAKE])
-        assert (second.measured, second.remaining) == (4, 0)
+        second = measure(replace(asked, limit=5), executor, [FAKE])
+        assert (second.measured, second.remaining) == (3, 1)
+        third = measure(asked, executor, [FAKE])
+        assert (third.measured, third.remaining) == (1, 0)
 
 
 # -- children

@@ -55,6 +55,9 @@ def measure_command(
     dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Measure on the workers of a Dask scheduler.")] = None,
     device: Annotated[str | None, typer.Option("--device", "-d", help="Profile that predicts, if not the GPU's own.")] = None,
     counters: Annotated[int, typer.Option(min=0, help="Configurations of each kernel whose hardware counters ncu reads.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many configurations of each kernel, drawn at random.")
+    ] = None,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop after this (90s, 20m, 2h); call again to go on.")
     ] = None,
@@ -84,7 +87,7 @@ def measure_command(
         assert target is not None
         description = find_description(target)
         todo = [(target, out, table_of(description, space, settings(sets, description), measured_space(description)))]
-    asked = [Sweep(name, table, path, chosen, device, counters, restart, command) for name, path, table in todo]
+    asked = [Sweep(name, table, path, chosen, device, counters, limit, restart, command) for name, path, table in todo]
     outcomes, errors = [], []
     with _executor(gpus, jobs, dask) as (executor, slots, local):
         for n, one in enumerate(asked):
@@ -216,7 +219,7 @@ def shown(outcomes: list[Outcome], errors: list[str]) -> RenderableType:
         statuses = ", ".join(f"{n} {name}" for name, n in o.statuses.items()) or "nothing yet"
         rows: list[tuple[str, Any]] = [("kernel", f"{o.kernel} on {o.gpu}"), ("configurations", statuses)]
         if o.remaining:
-            rows.append(("unfinished", f"{o.remaining} are left; the same command goes on with them"))
+            rows.append(("unfinished", f"{o.remaining} are left; the same command (with no --limit) goes on with them"))
         if o.left_out:
             rows.append(("left out", f"{sum(o.left_out.values())} that the description refuses: {_most(o.left_out)}"))
         if o.reasons:

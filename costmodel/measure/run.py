@@ -27,7 +27,7 @@ from costmodel.measure.child import close_children, facts_of
 from costmodel.measure.code import find_code, source_digest
 from costmodel.measure.counting import count
 from costmodel.measure.journal import Journal, journal_path
-from costmodel.measure.space import Space, predicted, shuffled, space_of
+from costmodel.measure.space import Space, kind_of, predicted, shuffled, space_of
 from costmodel.measure.sweep import sweep
 from costmodel.measure.table import check_columns, write_rows
 from costmodel.measure.task import Row, Settings, Slot, Task, placed
@@ -56,6 +56,8 @@ class Sweep:
     """Whose predictions are written down; the GPU's own name if None."""
     counters: int = 0
     """Configurations whose hardware counters are read."""
+    limit: int | None = None
+    """Configurations after which it stops: the first of its random order, a sample of the space."""
     restart: bool = False
     """Throw away what was measured before."""
     command: str = ""
@@ -80,7 +82,7 @@ class Outcome:
     left_out: dict[str, int]
     """Reason to configurations that the description itself refuses."""
     reasons: dict[str, int]
-    """Reason to configurations that failed."""
+    """Reason, without its numbers, to configurations that failed."""
     seconds: float
     predicted_with: str
     """Profile of the predictions; empty where there is none."""
@@ -136,7 +138,7 @@ def measure(
         finished = len(rows) == len(space.tasks)
         write_rows(asked.out, rows, description.arguments, {**_public(journal.header), "finished": finished})
         journal.close()
-    failed = Counter(row["reason"] for row in rows if row["status"] != "ok")
+    failed = Counter(kind_of(row["reason"]) for row in rows if row["status"] != "ok")
     return Outcome(
         kernel=description.name,
         gpu=str(facts["name"]),
@@ -174,7 +176,7 @@ def _run(
         journal.add("row", task.key, row)
         watch(row, len(journal.rows), len(space.tasks))
 
-    order = shuffled(list(space.tasks), asked.settings.seed)
+    order = shuffled(list(space.tasks), asked.settings.seed)[: asked.limit]
     sweep([t for t in order if t.key not in journal.rows], executor, slots, record, stop)
     notes: tuple[str, ...] = ()
     if asked.counters and not local:

@@ -25,7 +25,7 @@ from costmodel.errors import MeasureError
 from costmodel.ir import Description
 from costmodel.measure.task import Settings, Task, plain_value
 
-__all__ = ["Space", "predicted", "shuffled", "space_of"]
+__all__ = ["Space", "kind_of", "predicted", "shuffled", "space_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def space_of(description: Description, target: str, table: pd.DataFrame, setting
     full = table.assign(**{n: v for n, v in description.defaults.items() if n not in table.columns})
     frame = full[list(description.arguments)].drop_duplicates(ignore_index=True)
     refused = _refused(description, frame)
-    left_out = pd.Series([_kind(r) for r in refused[refused != ""]], dtype=object).value_counts().to_dict()
+    left_out = pd.Series([kind_of(r) for r in refused[refused != ""]], dtype=object).value_counts().to_dict()
     tasks = tuple(_task(target, row, settings) for row in frame[refused == ""].to_dict("records"))
     if not tasks:
         why = "; ".join(f"{n} × {reason}" for reason, n in left_out.items()) or "the table has no rows"
@@ -91,5 +91,8 @@ def _refused(description: Description, frame: pd.DataFrame) -> npt.NDArray[Any]:
     return found
 
 
-def _kind(reason: str) -> str:
-    return reason if reason.startswith("requires ") else re.sub(r"\d+", "…", reason)
+def kind_of(reason: str) -> str:
+    """A reason without its numbers, unless it is a requirement; what stands in brackets at its end names a configuration."""
+    if reason.startswith("requires "):
+        return reason
+    return re.sub(r"\d+", "…", re.sub(r" \([^()]*=[^()]*\)$", "", reason))
