@@ -43,11 +43,11 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """Of the checkout that this file lies in."""
+    """Of the checkout that this file lies in; of a copy without its history, what COSTMODEL_COMMIT says."""
     folder = Path(__file__).resolve().parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return os.environ.get("COSTMODEL_COMMIT", "")
     return done.stdout.strip()

@@ -230,6 +230,20 @@ def test_a_kernel_that_writes_nothing_is_wrong_even_on_its_second_problem(module
     assert "time_ms" not in row
 
 
+def test_where_a_reference_is_nan_nothing_may_be_written(module, bench):
+    borders = MODULE.replace(
+        '{"y": t["x"] * t["w"][0]}', '{"y": (t["x"] * t["w"][0]).index_fill(0, __import__("torch").tensor([0]), float("nan"))}'
+    )
+    module.write_text(borders)
+    one = task(module, "scaled", N=1024, B=64)
+    row, _ = measured(bench, one)
+    assert (row["status"], row["reason"]) == ("wrong_result", "y: error inf, at most 0.0001")
+    bench.gpu.scaled = lambda program, y, x, n: y[1:].copy_(x[1:] * float(program.constants["w"][0]))
+    row, _ = measured(bench, one)
+    assert row["status"] == "ok", row
+    assert row["error"] < 1e-6
+
+
 def test_a_result_that_is_a_little_off_is_wrong(module, bench):
     bench.gpu.scaled = lambda program, y, x, n: y.copy_(x * float(program.constants["w"][0]) * 1.001)
     row, _ = measured(bench, task(module, "scaled", N=1024, B=64))

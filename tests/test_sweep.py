@@ -74,9 +74,10 @@ def gone(gpu: str, within_s: float = 5.0) -> bool:
     return not workers_of(gpu)
 
 
-def lines_of(journal: Path) -> int:
-    """Lines written so far."""
-    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+def rows_in(journal: Path) -> int:
+    """Rows written so far."""
+    lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+    return sum(b'"row":' in line and line.endswith(b"\n") for line in lines)
 
 
 def settled(path: Path) -> pd.DataFrame:
@@ -182,8 +183,8 @@ def test_ten_kills_at_random_moments_neither_lose_nor_repeat_a_row(tmp_path, mar
     for kill in range(10):
         process = context.Process(target=swept.sweep_to, args=(str(killed), marked_gpu), kwargs={"fake_s": 0.02})
         process.start()
-        before = lines_of(journal)
-        while kill % 2 and process.is_alive() and lines_of(journal) == before:  # every other one in the midst of rows
+        before = rows_in(journal)
+        while kill % 2 and process.is_alive() and rows_in(journal) == before:  # every other one in the midst of rows
             time.sleep(0.002)
         process.join(chance.uniform(0.0, 0.12 if kill % 2 else 1.2))
         assert process.pid is not None
@@ -192,13 +193,15 @@ def test_ten_kills_at_random_moments_neither_lose_nor_repeat_a_row(tmp_path, mar
         if kill == 3:  # as if the kill had come in the midst of a line
             with journal.open("ab") as file:
                 file.write(b'{"key":"N=65536 B=256","row":{"status":"ok","time')
-        progress.append(lines_of(journal))
+        progress.append(rows_in(journal))
     assert len(set(progress)) > 4, progress
-    assert progress[-1] <= swept.CONFIGURATIONS, "it was done before the last kill"
+    assert progress[-1] < swept.CONFIGURATIONS, "it was done before the last kill"
     swept.sweep_to(str(killed), marked_gpu)
     pd.testing.assert_frame_equal(settled(killed), settled(plain))
-    keys = [json.loads(line).get("key") for line in journal.read_text().splitlines()]
-    assert len(keys) == len(set(keys)) == swept.CONFIGURATIONS + 1
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    keys = [line["key"] for line in lines if "row" in line]
+    assert len(keys) == len(set(keys)) == swept.CONFIGURATIONS
+    assert len(metadata_of(killed)["sessions"]) >= 5
     assert gone(marked_gpu), "a child outlived its sweep"
 
 
@@ -208,7 +211,7 @@ def test_a_child_that_is_killed_is_replaced_and_its_configuration_measured_again
         running = thread.submit(swept.sweep_to, str(out), marked_gpu, fake_s=0.02)
         killed: set[int] = set()
         while not running.done() and time.monotonic() < began + 20 and len(killed) < 2:
-            if lines_of(out.with_name("add.parquet.journal")) > 5 + 20 * len(killed):
+            if rows_in(out.with_name("add.parquet.journal")) > 5 + 20 * len(killed):
                 for pid in set(workers_of(marked_gpu)) - killed:
                     os.kill(pid, signal.SIGKILL)
                     killed.add(pid)
@@ -223,7 +226,7 @@ def test_ctrl_c_leaves_a_file_and_no_process_and_the_sweep_goes_on(tmp_path, mar
     code = f"from tests import swept; swept.sweep_to({str(out)!r}, {marked_gpu!r}, fake_s=0.05)"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     journal = out.with_name("add.parquet.journal")
-    while process.poll() is None and lines_of(journal) <= 5:
+    while process.poll() is None and rows_in(journal) <= 5:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)

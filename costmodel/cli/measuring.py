@@ -22,10 +22,10 @@ from costmodel.cli.inputs import settings, table_of
 from costmodel.cli.options import Json, Sets, print_result
 from costmodel.cost import find_description
 from costmodel.errors import CostModelError, MeasureError
+from costmodel.measure import Outcome, Settings, Slot, Sweep, measure
 from costmodel.measure.child import close_children
 from costmodel.measure.code import coded_names, measured_space
-from costmodel.measure.run import Outcome, Sweep, measure
-from costmodel.measure.task import Row, Settings, Slot
+from costmodel.measure.task import Row
 from costmodel.report.text import pairs
 
 __all__ = ["measure_command"]

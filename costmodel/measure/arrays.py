@@ -2,7 +2,7 @@
 
 Float arrays hold standard normal numbers, fresh for each problem and the same for each seed; what is only written is
 poisoned before a check, with NaN or the lowest integer; what is read as well gets its first contents back; what atomics
-add to starts from zero. `CODE`'s `inputs` overrides all of that.
+add to starts from zero. `CODE`'s `inputs` overrides all of that. Where a reference is NaN, a launch must leave the poison.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class Arrays:
     code: Code
     tensors: dict[str, Any]
     """Global buffers in the order of declaration."""
+    flat: dict[str, Any]
+    """The same from the first to the last element, pitch and all."""
     sizes: Watched
     constants: dict[str, Any] = field(default_factory=dict)
     """Constant buffers."""
@@ -76,7 +78,7 @@ class Arrays:
     @property
     def size_bytes(self) -> int:
         """Memory taken."""
-        held = [self.tensors, self.first, self.expected or {}]
+        held = [self.flat, self.first, self.expected or {}]
         return sum(t.numel() * t.element_size() for group in held for t in group.values())
 
     def fill(self, seed: int) -> None:
@@ -93,20 +95,20 @@ class Arrays:
             if b.name in given:
                 tensor.copy_(_as_tensor(torch, given[b.name], tensor, f"{self.kernel.name}: inputs of {b.name}"))
             elif b.name in added:
-                tensor.zero_()
+                self.flat[b.name].zero_()
             elif b.name in loaded or b.name not in stored:
-                _fill_normal(torch, tensor, b, seed)
+                _fill_normal(torch, self.flat.get(b.name, tensor), b, seed)
             if b.space == "constant":
                 self.constants[b.name] = tensor
             elif b.name in stored and (b.name in given or b.name in loaded or b.name in added):
-                self.first[b.name] = tensor.clone()
+                self.first[b.name] = self.flat[b.name].clone()
         self.filled = True
 
     def poison(self) -> None:
         """Make written buffers ready for a check."""
         torch = importlib.import_module("torch")
         for name in _uses(self.kernel)[0]:
-            tensor = self.tensors[name]
+            tensor = self.flat[name]
             if name in self.first:
                 tensor.copy_(self.first[name])
             elif tensor.element_size() == 1 and tensor.dtype.is_floating_point:
@@ -145,14 +147,17 @@ class Arrays:
             if not out.dtype.is_floating_point:
                 found[name] = float((out != reference).double().mean())
                 continue
-            norm = float(torch.linalg.vector_norm(reference))
-            error = float(torch.linalg.vector_norm(out.double() - reference)) / (norm or 1.0)
-            found[name] = error if error == error else float("inf")  # NaN
+            left, out = torch.isnan(reference), out.double()
+            untouched = bool(torch.isnan(out[left]).all())
+            norm = float(torch.linalg.vector_norm(reference.nan_to_num(0.0)))
+            error = float(torch.linalg.vector_norm(torch.where(left, 0.0, out - reference))) / (norm or 1.0)
+            found[name] = error if untouched and error == error else float("inf")  # NaN
         return found
 
     def _reference(self) -> dict[str, Any]:
         written = _uses(self.kernel)[0]
-        known = {n: self.first.get(n, t) for n, t in self.tensors.items() if n in self.first or n not in written}
+        known = {n: t for n, t in self.tensors.items() if n not in written}
+        known |= {n: f.as_strided(self.tensors[n].shape, self.tensors[n].stride()) for n, f in self.first.items()}
         known |= self.constants
         upcast = {n: t.double() if t.dtype.is_floating_point else t for n, t in known.items()}
         given = self.code.reference(upcast, self.sizes)
@@ -169,13 +174,15 @@ class Arrays:
 def allocated(kernel: Kernel, code: Code, sizes: Mapping[str, Any], device: Any) -> Arrays:
     """Arrays without contents."""
     torch = importlib.import_module("torch")
-    tensors = {}
+    tensors, flats = {}, {}
     for b in kernel.buffers:
         if b.space == "global":
-            flat = torch.empty(extent(b.elements, sizes), dtype=getattr(torch, TORCH[b.dtype.name]), device=device)
+            flat = flats[b.name] = torch.empty(
+                extent(b.elements, sizes), dtype=getattr(torch, TORCH[b.dtype.name]), device=device
+            )
             shape, strides = ([extent(e, sizes) for e in part] for part in (b.shape, b.strides))
             tensors[b.name] = flat.as_strided(shape, strides)
-    return Arrays(kernel, code, tensors, Watched(sizes))
+    return Arrays(kernel, code, tensors, flats, Watched(sizes))
 
 
 def extent(expression: sympy.Expr, sizes: Mapping[str, Any]) -> int:

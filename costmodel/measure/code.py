@@ -38,7 +38,7 @@ class Code:
     arguments: tuple[str, ...]
     """Of CUDA: sizes passed as `int` after the pointers; all others are macros."""
     reference: Callable[..., Mapping[str, Any]]
-    """`reference(tensors, sizes)`: what the written buffers must hold."""
+    """`reference(tensors, sizes)`: what the written buffers must hold; NaN where nothing is written."""
     inputs: Callable[..., Mapping[str, Any]] | None
     """`inputs(sizes, random)`: contents of buffers that random normal numbers do not suit."""
     tolerance: float | None

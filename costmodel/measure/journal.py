@@ -1,8 +1,9 @@
 """What a sweep has done so far, as lines of JSON beside its output: safe against being killed at any moment.
 
 The first line is the header: what is measured, on what, how, and what was predicted before. Each further line is one
-configuration: its row, or its counters. A line is one `write` to a file opened for appending; what a kill cut off is
-dropped when the sweep goes on, and measured again. One sweep at a time holds the file's lock.
+configuration, its row or its counters; or a session, where a sweep went on. A line is one `write` to a file opened for
+appending; what a kill cut off is dropped when the sweep goes on, and measured again. One sweep at a time holds the
+file's lock.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["Journal", "journal_path"]
 
 _SYNC_S = 1.0
 """A power cut costs at most the lines of this long; a kill costs none."""
-Kind = Literal["row", "counters"]
+Kind = Literal["row", "counters", "session"]
 
 
 def journal_path(out: Path) -> Path:
@@ -54,7 +55,7 @@ class Journal:
             os.close(self.file)
             raise MeasureError(f"{path}: another sweep is writing it; wait for it, or give another --out") from None
         try:
-            self.lines: dict[Kind, dict[str, Row]] = {"row": {}, "counters": {}}
+            self.lines: dict[Kind, dict[str, Row]] = {"row": {}, "counters": {}, "session": {}}
             self.synced_s = 0.0
             found = b"" if restart else self._whole_lines()
             if not found:
@@ -63,6 +64,7 @@ class Journal:
                 self._write(self.header)
             else:
                 self._read(found, identity)
+            self.resumed = bool(found)
         except BaseException:
             os.close(self.file)
             raise
@@ -76,6 +78,11 @@ class Journal:
     def counters(self) -> dict[str, Row]:
         """Of each configuration that was counted."""
         return self.lines["counters"]
+
+    @property
+    def sessions(self) -> dict[str, Row]:
+        """When a sweep went on, and with which GPU."""
+        return self.lines["session"]
 
     def add(self, kind: Kind, key: str, row: Row) -> None:
         """Write a configuration down."""
@@ -114,9 +121,9 @@ class Journal:
                     self.header = value
                     self._same(value["identity"], identity)
                     continue
-                kind: Kind = "row" if "row" in value else "counters"
+                kind = next(kind for kind in self.lines if kind in value)
                 self.lines[kind][value["key"]] = value[kind]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, StopIteration):
                 raise MeasureError(
                     f"{self.path}: line {number} is damaged: {line[:60].decode(errors='replace')!r}; "
                     "remove that line, or start anew with --restart"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -37,8 +37,6 @@ __all__ = ["Outcome", "Sweep", "measure"]
 
 _FAKE = "fake:"
 _NOT_COMPARED = ("timeout_s", "compile_timeout_s", "start_timeout_s", "fake_s")
-_VERSIONS = ("driver", "compiler")
-"""Facts of the GPU's software without which times do not compare."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +106,16 @@ def measure(
         stop: asked before each configuration; true cuts the sweep short.
         local: whether the GPUs are in this machine; counters are read here only.
 
+    Example:
+        >>> import tempfile
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> from costmodel.measure import Slot, Sweep, measure
+        >>> table = pd.DataFrame({"N": [1 << 20, 1 << 24], "B": 256})
+        >>> with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as threads:
+        ...     asked = Sweep("vector_add", table, Path(folder) / "add.parquet")
+        ...     measure(asked, threads, [Slot("fake:h200")]).statuses
+        {'ok': 2}
+
     Raises:
         MeasureError: no GPU, no code, nothing to measure, or another sweep's journal or file.
         CostModelError: the description or the table cannot be used.
@@ -128,6 +136,8 @@ def measure(
     device = _profile(asked, slots[0], str(facts["name"]))
     space = space if device is None else predicted(description, device, space)
     journal = _journal(asked, description, space, facts, device)
+    if journal.resumed:
+        journal.add("session", _now(), facts)
     try:
         notes = _run(asked, description, space, journal, executor, slots, watch, stop, local)
     except BaseException:
@@ -136,7 +146,7 @@ def measure(
     finally:
         rows = [_row(journal, t.key) for t in space.tasks if t.key in journal.rows]
         finished = len(rows) == len(space.tasks)
-        write_rows(asked.out, rows, description.arguments, {**_public(journal.header), "finished": finished})
+        write_rows(asked.out, rows, description.arguments, {**_public(journal), "finished": finished})
         journal.close()
     failed = Counter(kind_of(row["reason"]) for row in rows if row["status"] != "ok")
     return Outcome(
@@ -200,7 +210,8 @@ def _journal(asked: Sweep, description: Description, space: Space, facts: Row, d
         "space": hashlib.sha256(keys.encode()).hexdigest(),
         "gpu": facts["name"],
         **settings,
-        **{n: facts[n] for n in _VERSIONS if n in facts},
+        "compiler": facts.get("compiler", ""),
+        "driver": str(facts.get("driver", "")).partition(".")[0],  # its branch: a lent machine may differ in the rest
     }
     header = {
         "begun_at": _now(),
@@ -237,9 +248,9 @@ def _row(journal: Journal, key: str) -> Row:
     return {"reason": "", **row}
 
 
-def _public(header: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the header, what belongs into the file; predictions are a column."""
-    return {n: v for n, v in header.items() if n != "predictions"}
+def _public(journal: Journal) -> dict[str, Any]:
+    """What belongs into the file of the header (predictions are a column) and of later sessions."""
+    return {**{n: v for n, v in journal.header.items() if n != "predictions"}, "sessions": journal.sessions}
 
 
 def _ms(seconds: float | None) -> float | None:
