@@ -88,11 +88,11 @@ def written(path: Path, content: str | bytes) -> Path:
 def test_alone_it_explains_itself(cli):
     done = cli()
     assert (done.code, done.err) == (0, "")
-    for command in ("devices", "estimate", "rank", "validate"):
+    for command in ("devices", "estimate", "rank", "probe", "validate"):
         assert re.search(rf"^  {command}  .*[a-z]\.$", done.out, re.M), f"the summary of {command} is cut short"
 
 
-@pytest.mark.parametrize("command", ["devices", "estimate", "rank", "validate"])
+@pytest.mark.parametrize("command", ["devices", "estimate", "rank", "probe", "validate"])
 def test_help_has_an_example(cli, command):
     done = cli(command, "--help")
     assert done.code == 0

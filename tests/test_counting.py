@@ -72,12 +72,15 @@ def test_metrics_are_those_the_model_predicts():
 FAKE_NCU = """#!{python}
 import json, subprocess, sys
 arguments = sys.argv[1:]
+if arguments == ["--query-metrics"]:
+    print({listed!r})
+    sys.exit(0)
 metrics = arguments[arguments.index("--metrics") + 1].split(",")
 log = arguments[arguments.index("--log-file") + 1]
 program = arguments[arguments.index(log) + 1:]
 unknown = [m for m in metrics if m in {unknown}]
 if unknown:
-    print(f"==ERROR== Failed to find metric {{unknown[0]}}")
+    print("==ERROR== Failed to find metric regex:^" + unknown[0].split(".")[0] + r"(\\.sum)$")
     sys.exit(1)
 subprocess.run(program, check=True)
 keys = [json.loads(line) for line in open(program[-1])]
@@ -98,11 +101,11 @@ def ncu(tmp_path, monkeypatch):
     """Puts a fake `ncu` on the PATH; returns what it was asked for so far."""
     calls = tmp_path / "calls.jsonl"
 
-    def install(unknown: tuple[str, ...] = ()):
+    def install(unknown: tuple[str, ...] = (), listed: str = ""):
         folder = tmp_path / "bin"
         folder.mkdir(exist_ok=True)
         program = folder / "ncu"
-        program.write_text(FAKE_NCU.format(python=sys.executable, unknown=unknown, calls=str(calls)))
+        program.write_text(FAKE_NCU.format(python=sys.executable, unknown=unknown, listed=listed, calls=str(calls)))
         program.chmod(program.stat().st_mode | stat.S_IEXEC)
         monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
         return lambda: [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
@@ -136,6 +139,7 @@ def test_counters_are_columns_that_validate_compares_and_a_second_pass_reads_onl
 
 def test_a_metric_that_the_gpu_lacks_is_dropped(ncu):
     asked = ncu(unknown=("dram__sectors_read.sum", "smsp__inst_executed.sum"))
+    assert "dram__sectors_read.sum" in METRICS
     tasks = list(space_of(ADD, "vector_add", swept.table(3), Settings()).tasks)
     rows: dict[str, dict] = {}
     notes = count(tasks, "fake:h200", Settings(), lambda t, row: rows.update({t.key: row}), lambda: False)
@@ -143,6 +147,17 @@ def test_a_metric_that_the_gpu_lacks_is_dropped(ncu):
     assert len(asked()) == 1
     assert set(rows) == {t.key for t in tasks}
     assert set(rows[tasks[0].key]) == set(METRICS) - {"dram__sectors_read.sum", "smsp__inst_executed.sum"}
+
+
+def test_only_metrics_that_ncu_lists_are_asked_for(ncu):
+    ncu(
+        unknown=tuple(m for m in METRICS if not m.startswith(("dram__sectors_op_", "sm__"))),
+        listed="Device Stub (GX100)\nMetric Name  Metric Type\n----\ndram__sectors_op_read  Counter  sector  # of …\nsm__warps_active  Counter\n",
+    )
+    tasks = list(space_of(ADD, "vector_add", swept.table(1), Settings()).tasks)
+    rows: list[dict] = []
+    assert count(tasks, "fake:h200", Settings(), lambda t, row: rows.append(row), lambda: False) == ()
+    assert [set(row) for row in rows] == [{"dram__sectors_op_read.sum", "sm__warps_active.avg.pct_of_peak_sustained_active"}]
 
 
 def test_without_ncu_or_permission_the_sweep_goes_on(tmp_path, monkeypatch):

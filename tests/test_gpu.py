@@ -125,14 +125,18 @@ def test_a_launch_names_shape_shared_bytes_and_the_current_stream(gpu):
     program = gpu.build(SCALE, "scale", {"FACTOR": 2})
     assert (program.registers, program.static_shared_bytes, program.local_bytes) == (40, 2048, 8)
     assert program.binary == b"\x7fELFsm_90"
-    seen = []
-    real = gpu._driver.__getattr__("cuLaunchKernel")
-    gpu._driver.cuLaunchKernel = lambda *a: (seen.append([at(a[9], 0, ctypes.c_uint64), at(a[9], 1, ctypes.c_int)]), real(*a))[1]
+    seen, launched = [], gpu._driver.__getattr__("cuLaunchKernel")
+
+    def launch(*arguments):
+        seen.append((at(arguments[9], 0, ctypes.c_uint64), at(arguments[9], 1, ctypes.c_int)))
+        return launched(*arguments)
+
+    gpu._driver.cuLaunchKernel = launch
     gpu.start(program, Launch((7, 8, 9), (32, 4, 2), 70000, 100), [Tensor(2**40), np.int32(11)])
     ((function, *numbers, stream, _, extra),) = gpu._driver.called("cuLaunchKernel")
     assert (function, stream, extra) == ("function", ("stream", 0x99), 0)
     assert numbers == [7, 8, 9, 32, 4, 2, 70000]
-    assert seen == [[2**40, 11]]
+    assert seen == [(2**40, 11)]
     assert gpu._driver.called("cuFuncSetAttribute") == [
         ("function", "CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES", 70000),
         ("function", "CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT", 100),

@@ -1,4 +1,4 @@
-"""The command line: `costmodel devices | estimate | rank | measure | validate`.
+"""The command line: `costmodel devices | estimate | rank | measure | probe | validate`.
 
 Deliberate errors (`CostModelError`) become one line on stderr and exit code 2. `--json` prints JSON
 and nothing else on stdout.
@@ -19,6 +19,7 @@ from costmodel.cli import show
 from costmodel.cli.inputs import columns, settings, table_of, told
 from costmodel.cli.measuring import measure_command
 from costmodel.cli.options import DeviceOption, Json, Sets, Target, print_result
+from costmodel.cli.probing import probe_command
 from costmodel.cost import estimate, find_description, rank
 from costmodel.device import device_names, find_device
 from costmodel.errors import CostModelError, DataError
@@ -186,6 +187,7 @@ def validate_command(
 
 
 app.command("measure")(measure_command)
+app.command("probe")(probe_command)
 
 
 def main() -> None:

@@ -157,7 +157,7 @@ def _executor(gpus: str, jobs: int, dask: str | None) -> Iterator[tuple[Executor
     except ImportError:
         raise MeasureError("--dask needs the package distributed: pip install 'costmodel[dask]'") from None
     with Client(dask, timeout=30) as client:
-        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        workers = len(client.nthreads())
         if not workers:
             raise MeasureError(f"--dask {dask}: the scheduler has no workers; start some with `dask worker {dask}`")
         try:

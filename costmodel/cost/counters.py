@@ -48,12 +48,15 @@ NSIGHT = {
     "lts__t_sectors_srcunit_tex_op_write.sum": "l2_write_sectors",
     "dram__sectors_read.sum": "dram_read_sectors",
     "dram__sectors_write.sum": "dram_write_sectors",
+    "dram__sectors_op_read.sum": "dram_read_sectors",
+    "dram__sectors_op_write.sum": "dram_write_sectors",
     "sm__warps_active.avg.pct_of_peak_sustained_active": "occupancy_percent",
 }
-"""Nsight Compute's metrics, by our names. Those of `lts__t_sectors_op_…` also count what the two halves of an L2 in two
-partitions (A100, H100) ask of each other; those with `srcunit_tex` only what SMs ask.
+"""Nsight Compute's metrics, by our names; a GPU has those of DRAM under one of their two names. Where the L2 has two
+partitions (A100, H100), `lts__t_sectors_op_…` also counts what one asks of the other (`srcunit_ltcfabric`), and
+`srcunit_tex` only what SMs ask.
 
-Source: Nsight Compute documentation, profiling guide, metrics of Volta and later (units, sub-units, `srcunit`).
+Source: Nsight Compute's profiling guide (units and sub-units in a metric's name), as KTT's data sets use them.
 """
 
 

@@ -1,8 +1,9 @@
 """Hardware counters: configurations run once more under Nsight Compute, one launch of each, and its CSV is read back.
 
 Counters are those of a warm launch (`--cache-control none`, after two launches), as times are. Clocks are left alone.
-A metric that this GPU does not have is dropped, with a note. Source: Nsight Compute CLI documentation (`--page raw
---csv`: a header line, a line of units, then a line for each launch; `--print-units base`; `--profile-from-start`).
+ncu is asked which metrics the GPU has; what it still does not know when profiling is dropped, with a note.
+Source: Nsight Compute CLI documentation (`--page raw --csv`: a header line, a line of units, then a line for each
+launch; `--print-units base`; `--profile-from-start`; `--query-metrics`).
 """
 
 from __future__ import annotations
@@ -31,13 +32,16 @@ METRICS = (
     *NSIGHT,
     "l1tex__t_sectors_pipe_lsu_mem_local_op_ld.sum",
     "l1tex__t_sectors_pipe_lsu_mem_local_op_st.sum",
+    "lts__t_sectors_srcunit_ltcfabric.sum",
     "smsp__inst_executed.sum",
     "gpu__time_duration.sum",
 )
-"""What is asked for: all that the model predicts, spills, instructions, and the time of the launch under the profiler in ns."""
+"""What is asked for: all that the model predicts, spills, traffic between L2 partitions, instructions, and the launch's time
+under the profiler in ns."""
 _BATCH = 20
 _TO_NS = {"ns": 1.0, "nsecond": 1.0, "us": 1e3, "usecond": 1e3, "ms": 1e6, "msecond": 1e6, "s": 1e9, "second": 1e9}
-_UNKNOWN = re.compile(r"Failed to find metric (?:regex:\^?)?([\w.]+)")
+_UNKNOWN = re.compile(r"Failed to find metric (.*)")
+_LISTED = re.compile(r"^(\w+__\w+)", re.MULTILINE)
 _REASON = 300
 
 
@@ -60,7 +64,7 @@ def count(
     if ncu is None:
         return ("counters: ncu (Nsight Compute) is not on the PATH nor where CUDA_HOME says; none were read",)
     notes: list[str] = []
-    metrics, at = list(METRICS), 0
+    metrics, at = _available(ncu, gpu, settings), 0
     while at < len(tasks) and not stop():
         batch = tasks[at : at + _BATCH]
         try:
@@ -95,7 +99,7 @@ def read_counters(text: str) -> list[tuple[str, Row]]:
     r"""Kernel name and counters of each launch, in order, from `ncu --csv --page raw`; what is not available is left out.
 
     Example:
-        >>> read_counters('==PROF== x\n"ID","Kernel Name","a.sum"\\n"","","sector"\\n"0","gemm","1,024"\\n')
+        >>> read_counters('==PROF== x\n"ID","Kernel Name","a.sum"\n"","","sector"\n"0","gemm","1,024"\n')
         [('gemm', {'a.sum': 1024.0})]
     """
     lines = text.splitlines()
@@ -130,6 +134,13 @@ def matched(launches: Sequence[tuple[str, str]], counted: Sequence[tuple[str, Ro
     return found
 
 
+def _available(ncu: str, gpu: str, settings: Settings) -> list[str]:
+    """Those of `METRICS` that the GPU has; all of them where ncu does not tell."""
+    said = _run([ncu, "--query-metrics"], child_environment(gpu), settings.start_timeout_s)
+    listed = set(_LISTED.findall(said))
+    return [m for m in METRICS if m.partition(".")[0] in listed] or list(METRICS)
+
+
 def _batch(
     ncu: str, tasks: Sequence[Task], gpu: str, settings: Settings, metrics: Sequence[str]
 ) -> tuple[dict[str, Row], tuple[str, ...]]:
@@ -143,14 +154,15 @@ def _batch(
         command = ncu_command(ncu, metrics, log, program)
         limit_s = settings.start_timeout_s + len(tasks) * settings.timeout_s
         said = _run(command, child_environment(gpu), limit_s) + (log.read_text(encoding="utf-8") if log.exists() else "")
-        missing = tuple(m for m in dict.fromkeys(_UNKNOWN.findall(said)) if m in metrics)
+        unknown = " ".join(_UNKNOWN.findall(said))  # a name, or a regular expression of its beginning
+        missing = tuple(m for m in metrics if re.search(rf"\b{m.partition('.')[0]}\b", unknown))
         if missing:
             return {}, missing
         if not launched.exists():
             errors = [line for line in said.splitlines() if "==ERROR==" in line or "Error" in line]
             raise MeasureError(f"nothing was launched under ncu: {' '.join((errors or said.splitlines())[-1:])[:_REASON]}")
         lines = [json.loads(line) for line in launched.read_text(encoding="utf-8").splitlines()]
-        counted = read_counters(log.read_text(encoding="utf-8") if log.exists() else said)
+        counted = read_counters(log.read_text(encoding="utf-8") if log.exists() else "") or read_counters(said)
         if not counted:
             errors = [line for line in said.splitlines() if "==ERROR==" in line or "==WARNING==" in line]
             raise MeasureError(f"ncu read no counters: {' '.join(errors)[:_REASON] or 'and did not say why'}")
@@ -171,7 +183,7 @@ def _run(command: Sequence[str], environment: dict[str, str], limit_s: float) ->
         except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise MeasureError(f"ncu took more than {limit_s:g} s for {_BATCH} configurations") from None
+                raise MeasureError(f"ncu took more than {limit_s:g} s") from None
             raise
     return said.decode(errors="replace")
 
