@@ -71,11 +71,16 @@ def test_times_and_slots():
 
 @pytest.mark.skipif(not coded_names(), reason="no description has code beside it yet")
 def test_the_whole_suite_runs_dry(cli, tmp_path):
-    done = cli("measure", "--suite", "--gpus", "fake:h200", "--jobs", 2, "--limit", 3, "--out", tmp_path, "--json").json
+    done = cli("measure", "--suite", "--gpus", "fake:h200", "--limit", 2, "--out", tmp_path, "--json").json
     assert not done["errors"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        lacking = cli("measure", "--suite", "--gpus", "7", "--out", tmp_path / "real")
+    assert lacking.code == 2  # said once, not for each kernel
+    assert lacking.err.count("\n") == 1
     assert [s["kernel"] for s in done["sweeps"]] == list(coded_names())
     for sweep in done["sweeps"]:
-        assert sum(sweep["statuses"].values()) == min(3, 3 + sweep["remaining"]), sweep["kernel"]
+        assert sum(sweep["statuses"].values()) == 2, sweep["kernel"]
         assert set(sweep["statuses"]) <= {"ok", "cannot_launch"}, sweep["reasons"]
         rows = pd.read_parquet(tmp_path / f"{sweep['kernel']}.parquet")
         assert set(rows["gpu"]) == {"fake NVIDIA H200"}

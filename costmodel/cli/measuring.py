@@ -25,6 +25,7 @@ from costmodel.errors import CostModelError, MeasureError
 from costmodel.measure import Outcome, Settings, Slot, Sweep, measure
 from costmodel.measure.child import close_children
 from costmodel.measure.code import coded_names, measured_space
+from costmodel.measure.live import GpuError
 from costmodel.measure.task import Row
 from costmodel.report.text import pairs
 
@@ -96,7 +97,7 @@ def measure_command(
                 with _progress(one.target) as watch:
                     outcomes.append(measure(one, executor, slots, watch=watch, stop=stop, local=local))
             except CostModelError as error:
-                if not suite:
+                if not suite or isinstance(error, GpuError):
                     raise
                 errors.append(f"{one.target}: {error}")
     values = [asdict(o) for o in outcomes]

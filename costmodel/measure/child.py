@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from costmodel.errors import MeasureError
+from costmodel.measure.live import GpuError
 from costmodel.measure.task import Row, Settings, Slot, Task
 
 __all__ = ["child_environment", "close_children", "facts_of", "perform"]
@@ -62,7 +62,7 @@ class _Child:
 
         Raises:
             _GoneError: the child died, or had to be killed because it took too long.
-            MeasureError: it cannot measure at all.
+            GpuError: it cannot measure at all.
         """
         limits = {"building": settings.compile_timeout_s, "waiting": None, "running": settings.timeout_s}
         stage, limit = ("starting", settings.start_timeout_s) if not self.ready else ("building", limits["building"])
@@ -80,7 +80,7 @@ class _Child:
                 raise _GoneError("runtime_failed", self._last_words())
             answer = json.loads(line)
             if "refused" in answer:
-                raise MeasureError(answer["refused"])
+                raise GpuError(answer["refused"])
             if "row" in answer:
                 row: Row = answer["row"]
                 return row
@@ -126,7 +126,7 @@ def perform(task: Task, slot: Slot) -> Row:
     """Measure a configuration in the child of a slot.
 
     Raises:
-        MeasureError: the child cannot measure at all: no such GPU, or something is not installed.
+        GpuError: the child cannot measure at all: no such GPU, or something is not installed.
     """
     request = {"do": "measure", "target": task.target, "sizes": task.sizes, "settings": asdict(task.settings)}
     return _asked(slot, request, task.settings)
@@ -136,11 +136,11 @@ def facts_of(slot: Slot, settings: Settings) -> Row:
     """What the GPU of a slot is.
 
     Raises:
-        MeasureError: there is none, or its process died.
+        GpuError: there is none, or its process died.
     """
     row = _asked(slot, {"do": "facts"}, settings)
     if "name" not in row:
-        raise MeasureError(f"GPU {slot.gpu}: cannot be asked what it is: {row.get('reason', row)}")
+        raise GpuError(f"GPU {slot.gpu}: cannot be asked what it is: {row.get('reason', row)}")
     return row
 
 
