@@ -20,7 +20,10 @@ from costmodel.measure.task import Settings, Slot
 from costmodel.validate import data
 from costmodel.validate.run import validate
 from tests import swept
+from tests.test_cli import cli
 from tests.test_sweep import ADD, FAKE
+
+__all__ = ["cli"]
 
 # As `ncu --csv --page raw --print-units base` prints it (documentation of Nsight Compute's command line, and the CSV that
 # others show of it): messages, a header, a line of units, a line for each launch.
@@ -158,6 +161,25 @@ def test_only_metrics_that_ncu_lists_are_asked_for(ncu):
     rows: list[dict] = []
     assert count(tasks, "fake:h200", Settings(), lambda t, row: rows.append(row), lambda: False) == ()
     assert [set(row) for row in rows] == [{"dram__sectors_op_read.sum", "sm__warps_active.avg.pct_of_peak_sustained_active"}]
+
+
+def test_the_suite_times_all_kernels_before_it_counts_any(tmp_path, ncu, cli, monkeypatch):
+    asked = ncu()
+    monkeypatch.setattr("costmodel.cli.measuring.coded_names", lambda: ("copy", "vector_add"))
+    suite = ("measure", "--suite", "--gpus", "fake:h200", "--counters", 2, "--limit", 4, "--out", tmp_path / "gpu", "--json")
+    nothing = cli(*suite, "--budget", "0s").json
+    assert [s["measured"] for s in nothing["sweeps"]] == [0, 0]
+    assert not list((tmp_path / "gpu").glob("*.parquet"))
+    assert not asked()
+    done = cli(*suite).json
+    assert [(s["kernel"], s["measured"], s["counted"]) for s in done["sweeps"]] == [("copy", 4, 2), ("vector_add", 4, 2)]
+    journals = [(tmp_path / "gpu" / f"{name}.parquet.journal").read_text().splitlines() for name in ("copy", "vector_add")]
+    times = [[json.loads(line)["row"]["measured_at"] for line in lines if '"row":' in line] for lines in journals]
+    counted = [[n for n, line in enumerate(lines) if '"counters":' in line] for lines in journals]
+    assert max(times[0]) < min(times[1])
+    assert all(min(at) > 4 for at in counted)
+    later = [json.loads(line)["key"] for line in journals[0] if '"session":' in line][-1]
+    assert later > max(times[1])  # the pass that counts began when all times were there
 
 
 def test_without_ncu_or_permission_the_sweep_goes_on(tmp_path, monkeypatch):

@@ -96,6 +96,7 @@ class GpuBench:
             runner.start(arrays)
             self.gpu.synchronize()
             error, wrong = arrays.check()
+            _release()
             row = _compiled(runner.built) | {"error": error if np.isfinite(error) else None}
             if wrong:
                 return {"status": "wrong_result", "reason": wrong, **row}
@@ -182,6 +183,13 @@ def _failure(error: Exception) -> Row | None:
     if isinstance(error, StickyError | MeasureError):
         return {"status": "runtime_failed", **reason, "restart": isinstance(error, StickyError)}
     return None
+
+
+def _release() -> None:
+    """Give back what a reference in double precision took: other processes have their arrays on this GPU too."""
+    torch = importlib.import_module("torch")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _compiled(built: Built) -> Row:

@@ -146,7 +146,8 @@ def measure(
     finally:
         rows = [_row(journal, t.key) for t in space.tasks if t.key in journal.rows]
         finished = len(rows) == len(space.tasks)
-        write_rows(asked.out, rows, description.arguments, {**_public(journal), "finished": finished})
+        if rows:
+            write_rows(asked.out, rows, description.arguments, {**_public(journal), "finished": finished})
         journal.close()
     failed = Counter(kind_of(row["reason"]) for row in rows if row["status"] != "ok")
     return Outcome(
