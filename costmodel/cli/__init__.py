@@ -1,4 +1,4 @@
-"""The command line: `costmodel devices | estimate | rank | probe | validate`.
+"""The command line: `costmodel devices | estimate | rank | measure | probe | validate`.
 
 Deliberate errors (`CostModelError`) become one line on stderr and exit code 2. `--json` prints JSON
 and nothing else on stdout.
@@ -18,6 +18,7 @@ from costmodel import __version__
 from costmodel.cli import show
 from costmodel.cli.devices import device_sheet, device_table, device_values
 from costmodel.cli.inputs import columns, settings, table_of, told
+from costmodel.cli.measuring import measure_command
 from costmodel.cli.options import DeviceOption, Json, Sets, Target, print_result
 from costmodel.cli.probing import probe_command
 from costmodel.cost import estimate, find_description, rank
@@ -195,6 +196,7 @@ def validate_command(
     print_result([show.report_values(r) for r in found], show.reports(found), as_json)
 
 
+app.command("measure")(measure_command)
 app.command("probe")(probe_command)
 
 

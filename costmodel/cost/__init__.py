@@ -1,7 +1,7 @@
 """From counts and charges to seconds: one kernel, a whole table, the best of a space."""
 
 from costmodel.cost.ablation import CHARGES
-from costmodel.cost.counters import COUNTERS
+from costmodel.cost.counters import COUNTERS, NSIGHT
 from costmodel.cost.descriptions import DatasetMapping, dataset_mapping, description_names, find_description, search_space
 from costmodel.cost.estimate import estimate
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
@@ -11,6 +11,7 @@ from costmodel.cost.scorer import Scorer, Scores, rank
 __all__ = [
     "CHARGES",
     "COUNTERS",
+    "NSIGHT",
     "AccessCharge",
     "Cost",
     "DatasetMapping",
