@@ -1,4 +1,4 @@
-"""The command line: `costmodel devices | estimate | rank | validate`.
+"""The command line: `costmodel devices | estimate | rank | score | validate`.
 
 Deliberate errors (`CostModelError`) become one line on stderr and exit code 2. `--json` prints JSON
 and nothing else on stdout.
@@ -19,6 +19,7 @@ from rich.console import Console
 from costmodel import __version__
 from costmodel.cli import show
 from costmodel.cli.inputs import columns, settings, table_of, told
+from costmodel.cli.score import score_command
 from costmodel.cost import estimate, find_description, rank
 from costmodel.device import device_names, find_device
 from costmodel.errors import CostModelError, DataError
@@ -189,6 +190,9 @@ def validate_command(
         for written in write_report(report, found, skipped):
             typer.echo(f"wrote {written}", err=True)
     _print([show.report_values(r) for r in found], show.reports(found), as_json)
+
+
+app.command("score")(score_command)
 
 
 def _print(values: Any, shown: Any, as_json: bool) -> None:
