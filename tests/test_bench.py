@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,7 +114,7 @@ def test_fifty_thousand_requests_a_second_as_json_lines():
         for tm, tn in itertools.product((4, 8, 16), repeat=2)
     ]
     draw = random.Random(1)
-    requests = [
+    requests: list[dict[str, Any]] = [
         {
             "id": n,
             "kernel": "gemm",
