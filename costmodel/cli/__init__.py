@@ -1,4 +1,4 @@
-"""The command line: `costmodel devices | estimate | rank | measure | probe | validate`.
+"""The command line: `costmodel devices | estimate | rank | score | measure | probe | validate`.
 
 Deliberate errors (`CostModelError`) become one line on stderr and exit code 2. `--json` prints JSON
 and nothing else on stdout.
@@ -21,6 +21,7 @@ from costmodel.cli.inputs import columns, settings, table_of, told
 from costmodel.cli.measuring import measure_command
 from costmodel.cli.options import DeviceOption, Json, Sets, Target, print_result
 from costmodel.cli.probing import probe_command
+from costmodel.cli.score import score_command
 from costmodel.cost import estimate, find_description, rank
 from costmodel.device import device_names, find_device, write_schemas
 from costmodel.errors import CostModelError, DataError
@@ -198,6 +199,7 @@ def validate_command(
 
 app.command("measure")(measure_command)
 app.command("probe")(probe_command)
+app.command("score")(score_command)
 
 
 def main() -> None:

@@ -2,7 +2,14 @@
 
 from costmodel.cost.ablation import CHARGES
 from costmodel.cost.counters import COUNTERS, NSIGHT
-from costmodel.cost.descriptions import DatasetMapping, dataset_mapping, description_names, find_description, search_space
+from costmodel.cost.descriptions import (
+    DatasetMapping,
+    dataset_mapping,
+    description_names,
+    descriptions_in,
+    find_description,
+    search_space,
+)
 from costmodel.cost.estimate import estimate
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
 from costmodel.cost.schedules import best_schedule, score_measured
@@ -23,6 +30,7 @@ __all__ = [
     "best_schedule",
     "dataset_mapping",
     "description_names",
+    "descriptions_in",
     "estimate",
     "find_description",
     "rank",

@@ -26,7 +26,14 @@ from costmodel.device import Device
 from costmodel.errors import DescriptionError
 from costmodel.ir import Description
 
-__all__ = ["DatasetMapping", "dataset_mapping", "description_names", "find_description", "search_space"]
+__all__ = [
+    "DatasetMapping",
+    "dataset_mapping",
+    "description_names",
+    "descriptions_in",
+    "find_description",
+    "search_space",
+]
 
 
 Schedules = Mapping[str, Sequence[Any]] | Callable[[Device], Mapping[str, Sequence[Any]]]
@@ -105,6 +112,18 @@ def description_names() -> tuple[str, ...]:
 def dataset_mapping(kernel_name: str) -> DatasetMapping | None:
     """How a data set's kernel of this name is described; None where no description says so."""
     return _datasets().get(kernel_name)
+
+
+def descriptions_in(path: Path) -> dict[str, Description]:
+    """The descriptions of a file, by their names.
+
+    Raises:
+        DescriptionError: there is no such file, it cannot be imported, or it describes nothing.
+    """
+    found = {d.name: d for d in _descriptions(_load(path)).values()}
+    if not found:
+        raise DescriptionError(f"{path}: describes nothing; expected a function under @kernel")
+    return found
 
 
 def search_space(description: Description) -> dict[str, Any] | None:

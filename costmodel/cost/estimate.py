@@ -15,6 +15,7 @@ from costmodel.cost.given_registers import checked_registers
 from costmodel.cost.memory import AccessTotals
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
 from costmodel.cost.scorer import launch_reasons, plan_for
+from costmodel.cost.shares import term_shares_s
 from costmodel.cost.warmth import BACK_TO_BACK, Warm, checked_warm
 from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
@@ -134,12 +135,11 @@ def _cost(name: str, device: Device, sizes: dict[str, Any], warnings: tuple[str,
 
 
 def _terms(device: Device, c: Charged) -> tuple[Term, ...]:
-    """Terms with their shares: units share the throughput, the rest is added on top in order."""
+    """Terms with their shares, largest first."""
     per_second = device.sm_count * device.clock.sustained_hz
-    scale = 1.0 / per_second
+    shares = {name: _one(share) for name, share in term_shares_s(c, device).items()}
     terms: list[Term] = []
-    for (unit, parts), share in zip(c.parts.items(), c.overlap.unit_shares, strict=True):
-        total = _one(c.units[unit])
+    for parts in c.parts.values():
         for term, cycles in parts.items():
             amount, measure, rate = _one(c.amounts[term][0]), c.amounts[term][1], c.amounts[term][2]
             busy = _one(cycles)
@@ -147,16 +147,12 @@ def _terms(device: Device, c: Charged) -> tuple[Term, ...]:
                 continue
             peak = rate if np.isfinite(rate) else amount * per_second / busy
             efficiency = min(amount * per_second / (busy * peak), 1.0)
-            terms.append(
-                Term(term, amount, measure, peak, efficiency, _one(share) * scale * busy / total, _note(term, c, device))
-            )
-    waiting = _one(c.overlap.latency_share) * scale
-    terms.append(Term("latency", _one(c.chain), "cycle", per_second, 1.0, waiting, _note("latency", c, device)))
-    uneven = (_one(c.cycles) - _one(c.overlap.cycles)) * scale
+            terms.append(Term(term, amount, measure, peak, efficiency, shares[term], _note(term, c, device)))
+    terms.append(Term("latency", _one(c.chain), "cycle", per_second, 1.0, shares["latency"], _note("latency", c, device)))
     waves = _one(c.residency.waves)
-    terms.append(Term("tail", uneven, "s", 1.0, 1.0, uneven, f"{waves:.2f} waves"))
-    if device.launch_overhead_s:
-        terms.append(Term("launch", 1.0, "launch", 1.0 / device.launch_overhead_s, 1.0, device.launch_overhead_s))
+    terms.append(Term("tail", shares["tail"], "s", 1.0, 1.0, shares["tail"], f"{waves:.2f} waves"))
+    if c.launch_s:
+        terms.append(Term("launch", 1.0, "launch", 1.0 / c.launch_s, 1.0, c.launch_s))
     return tuple(sorted(terms, key=lambda t: -t.share_s))
 
 

@@ -43,6 +43,8 @@ class Charged:
     seconds: Floats
     overlap: Overlap
     """Were all SMs equally busy."""
+    launch_s: float
+    """Added to the time on the SMs."""
     cycles: Floats
     """SM cycles with the tail: SMs that idle while others finish."""
     units: dict[str, Floats]
@@ -150,6 +152,7 @@ def _charged(
     return Charged(
         seconds=uneven.cycles / sms / device.clock.sustained_hz + overhead,
         overlap=even,
+        launch_s=overhead,
         cycles=uneven.cycles,
         units=units,
         amounts=terms.amounts,
