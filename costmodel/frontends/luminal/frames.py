@@ -24,6 +24,7 @@ __all__ = [
     "loop_extent",
     "output_elements",
     "synchronises",
+    "unfused",
 ]
 
 
@@ -70,6 +71,13 @@ Frames = tuple[Frame, ...]
 """From the outermost loop inwards."""
 
 
+def unfused(term: Term) -> Term:
+    """The term, without the marks of loops that have been fused away."""
+    while term.op == "FusedLoops":
+        term = term.child(0)
+    return term
+
+
 def loop_extent(term: Term) -> sympy.Expr:
     """Iterations of the loop that a `LoopIn` or `LoopOut` names."""
     return expression(term.child(1).child(1), None, {})
@@ -78,7 +86,7 @@ def loop_extent(term: Term) -> sympy.Expr:
 def output_elements(term: Term) -> sympy.Expr:
     """Elements of the array that a chain of `LoopOut` writes."""
     last, level = sympy.Integer(0), 0
-    while term.op == "LoopOut":
+    while (term := unfused(term)).op == "LoopOut":
         if not is_accumulator(term.child(2)):
             loop = index(f"level_{level}")
             extents = {loop: loop_extent(term)}

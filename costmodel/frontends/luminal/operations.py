@@ -74,6 +74,8 @@ class Gatherer:
         if key in place.done:
             return
         if place is not draft.scope:
+            if isinstance(value, Pointer) and value.memory.space == "register":
+                return
             draft = Draft(place, f"{operation_name(value.term) if isinstance(value, Operation) else 'load ' + value.memory.name}")
             place.items.append(draft)
         if isinstance(value, Pointer):
@@ -107,7 +109,6 @@ class Gatherer:
             if not isinstance(product, Operation) or operation_name(product.term) != "Mul":
                 continue
             if product.place is operation.place and product not in product.place.done:
-                product.place.done.add(product)
                 draft.work.append(_FMA)
                 return (*product.operands, *(v for v in operation.operands if v is not product))
         draft.work.append(_ADD)

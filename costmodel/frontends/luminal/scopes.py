@@ -61,8 +61,8 @@ class Pointer:
 
     memory: Memory
     offset: sympy.Expr
-    floor: Scope
-    """Loads of it stay inside this scope, where what it points to is written."""
+    floor: Scope | None
+    """Loads of it stay inside this scope, where what it points to is written; None while that goes on: then they stay put."""
 
     def shifted(self, by: sympy.Expr) -> Pointer:
         """So many elements further."""
@@ -70,7 +70,7 @@ class Pointer:
 
     def place(self, scope: Scope) -> Scope:
         """The outermost scope around `scope` in which a load of it can stand."""
-        while scope is not self.floor and scope.parent is not None and scope.movable:
+        while self.floor is not None and scope is not self.floor and scope.parent is not None and scope.movable:
             if scope.index in self.offset.free_symbols:
                 break
             scope = scope.parent

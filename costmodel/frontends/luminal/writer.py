@@ -25,15 +25,17 @@ from costmodel.frontends.luminal.frames import (
     loop_extent,
     output_elements,
     synchronises,
+    unfused,
 )
 from costmodel.frontends.luminal.matrix import LANES, Product
 from costmodel.frontends.luminal.operations import Gatherer, Value, operation_name
 from costmodel.frontends.luminal.scopes import Draft, Memory, Pointer, Scope, finished_buffers, nodes_of
+from costmodel.frontends.luminal.staging import Staging
 from costmodel.frontends.luminal.strides import expression, is_accumulator
 from costmodel.frontends.luminal.terms import Term
-from costmodel.ir import Barrier, Kernel, Loop, Node
+from costmodel.ir import Kernel, Loop, Node
 from costmodel.ir.checks import finish
-from costmodel.ir.types import LoopKind
+from costmodel.ir.types import LoopKind, Space
 from costmodel.symbols import free_names, index, to_text
 
 __all__ = ["Writer"]
@@ -52,24 +54,21 @@ class Writer:
         """Kernels whose results are read, in order of appearance."""
         self._taken = set(taken)
         self._parallel: list[tuple[sympy.Symbol, LoopKind, int]] = []
-        self._staged: dict[tuple[Term, Frames], Pointer] = {}
         self._gatherer = Gatherer(self.value)
+        self._staging = Staging(self._gatherer, self.value, self._memory, levels.grid)
         self._results: dict[tuple[Term, Frames], Pointer] = {}
 
     def write(self, part: Part, target: str, name: str) -> Kernel:
         """The kernel of a part, whose result goes to the global array `target`."""
         frames: Frames = ()
-        to = Pointer(self._global(target), sympy.Integer(0), self.thread)
-        inner = output_elements(part.term)
-        for n, extent in enumerate(part.around):
+        for extent in part.around:
             frames += (self._frame(extent, len(frames), None),)
-            to = to.shifted(frames[-1].index * inner * sympy.Mul(*part.around[n + 1 :]))
-        self._descend(part.term, frames, to)
+        self._descend(part.term, frames, Pointer(self._global(target), _turn(part, frames), self.thread))
         return self._kernel(name)
 
     def _descend(self, term: Term, frames: Frames, to: Pointer) -> None:
         """From the grid to what a thread does."""
-        while term.op == "LoopOut" and len(frames) < self.levels.parallel:
+        while (term := unfused(term)).op == "LoopOut" and len(frames) < self.levels.parallel:
             if is_accumulator(term.child(2)):
                 term.refuse(f"it accumulates over loop {len(frames)}, one of the grid or the block: threads share no accumulator")
             frames += (self._frame(loop_extent(term), len(frames), term),)
@@ -90,12 +89,10 @@ class Writer:
 
     def _body(self, term: Term, frames: Frames, to: Pointer) -> None:
         """Bring the value of a term to a place."""
-        if term.op == "LoopOut":
+        if (term := unfused(term)).op == "LoopOut":
             self._loop(term, frames, to)
         elif term.op == "TCMatmul":
             self._product(term, frames, to)
-        elif term.op == "FusedLoops":
-            self._body(term.child(0), frames, to)
         else:
             scope = self.scope(frames)
             draft = Draft(scope, self._name(term, to))
@@ -126,7 +123,7 @@ class Writer:
         if is_accumulator(term.child(2)):
             return self._accumulate(term, frames, frame, to)
         if to is None:
-            to = Pointer(self.register("kept"), sympy.Integer(0), outer)
+            to = Pointer(self._memory("kept", "register"), sympy.Integer(0), outer)
         self._body(term.child(0), (*frames, frame), to.shifted(self._stride(term, frame)))
         outer.items.append(inside)
         return Pointer(to.memory, to.offset, outer)
@@ -137,7 +134,7 @@ class Writer:
         sources = accumulated(term.child(0), marker)
         if len(sources) != 1:
             term.refuse(f"{len(sources)} LoopIn of the loop are marked as accumulator {marker!r}; expected one")
-        total = self.register("acc")
+        total = self._memory("acc", "register")
         frame.accumulator, frame.source = total, sources[0]
         self._sweep(term, outer, lambda at, scope: self._move(self.value(sources[0].child(0), frames), at, scope, total, "start"))
         self._body(term.child(0), (*frames, frame), Pointer(total, sympy.Integer(0), frame.scope))
@@ -159,7 +156,7 @@ class Writer:
     def _sweep(self, term: Term, scope: Scope, visit: Callable[[sympy.Expr, Scope], None]) -> None:
         """Visit all elements that the loops inside an accumulating one write."""
         opened, at, term = [scope], sympy.Integer(0), term.child(0)
-        while term.op == "LoopOut":
+        while (term := unfused(term)).op == "LoopOut":
             if not is_accumulator(term.child(2)):
                 inside = Scope(opened[-1], self.unique(term.child(1).text()), loop_extent(term))
                 assert inside.index is not None
@@ -189,14 +186,14 @@ class Writer:
         step = Scope(scope, self.unique("tc_loop"), expression(term.child(7), None, {}))
         assert step.index is not None
         self.extents[step.index] = step.extent
-        registers = (self.register("part_a"), self.register("part_b"), self.register("sum"))
+        registers = (self._memory("part_a", "register"), self._memory("part_b", "register"), self._memory("sum", "register"))
         Product(term, scope, step, lane, a, b, to, registers, self.levels.matrix).write()
 
     # -- what is read
 
     def value(self, term: Term, frames: Frames) -> Value:
         """Where the value of a term is, or the operation that makes it."""
-        match term.op:
+        match (term := unfused(term)).op:
             case "GMEM":
                 if frames:
                     term.refuse(f"it stands inside {len(frames)} loops that no LoopIn brings it into")
@@ -207,12 +204,10 @@ class Writer:
                 if (term, frames) not in self._results:
                     self._results[term, frames] = self._loop(term, frames, None)
                 return self._results[term, frames]
-            case "FusedLoops":
-                return self.value(term.child(0), frames)
             case "SMEMLoad":
-                return self._stage(term, frames)
+                return self._staging.load(term, frames)
             case "SMEMRead":
-                return self._staged_read(term, frames)
+                return self._staging.read(term, frames)
             case "SMEM" | "TCMatmul":
                 return term.refuse("it can be read only through SMEMLoad and SMEMRead, or written to global memory")
         return self._gatherer.operation(term, frames, self.scope(frames))
@@ -220,14 +215,14 @@ class Writer:
     def _entry(self, term: Term, frames: Frames) -> Value:
         if not frames:
             term.refuse("it stands outside the loop that it enters")
-        frame, outer, source = frames[-1], frames[:-1], term.child(0)
+        frame, outer, source = frames[-1], frames[:-1], unfused(term.child(0))
         if (extent := loop_extent(term)) != frame.extent:
             here = "" if frame.out is None else f" of {frame.out.where}"
             term.refuse(f"it enters a loop of {to_text(extent)} inside the loop{here}, of {to_text(frame.extent)}")
         if is_accumulator(term.child(2)):
             if frame.accumulator is None or frame.source is not term:
                 term.refuse("it is marked as an accumulator, but the loop around it is not, or by another name")
-            return Pointer(frame.accumulator, sympy.Integer(0), frame.scope)
+            return Pointer(frame.accumulator, sympy.Integer(0), None)
         if source.op == "LoopOut" and len(outer) < self.levels.parallel:
             found: Value = self._other(source, outer)
         else:
@@ -242,63 +237,8 @@ class Writer:
     def _other(self, term: Term, frames: Frames) -> Pointer:
         """The result of another kernel, one for each turn of the loops around it."""
         part = Part(term, tuple(f.extent for f in frames))
-        name = self.names(part)
         self.reads.append(part)
-        inner, offset = output_elements(term) if frames else sympy.Integer(1), sympy.Integer(0)
-        for n, frame in enumerate(frames):
-            offset += frame.index * inner * sympy.Mul(*part.around[n + 1 :])
-        return Pointer(self._global(name), offset, self.thread)
-
-    # -- shared memory
-
-    def _stage(self, term: Term, frames: Frames) -> Pointer:
-        """One element for each thread goes to shared memory, after a barrier."""
-        if (term, frames) in self._staged:
-            return self._staged[term, frames]
-        place, source = self._shared_first(term)
-        memory = Memory(self._free("shared"), "shared", f32)
-        self.inner.append(memory)
-        scope = self.scope(frames)
-        draft = Draft(scope, f"stage {memory.name}")
-        self._gatherer.gather(self.value(source, frames), scope, draft, alone=True)
-        to = Pointer(memory, self._shared_offset(place, frames), scope)
-        draft.store(to)
-        scope.items += [Barrier(), draft]
-        self._staged[term, frames] = to
-        return to
-
-    def _staged_read(self, term: Term, frames: Frames) -> Pointer:
-        place, load = self._shared_first(term)
-        if load.op != "SMEMLoad":
-            term.refuse(f"expected what was staged (SMEMLoad) beside the place in shared memory, got {load.op}")
-        key = (term, frames)
-        if key not in self._staged:
-            memory = self._stage(load, frames).memory
-            self._staged[key] = Pointer(memory, self._shared_offset(place, frames), self.scope(frames))
-            self.scope(frames).items.append(Barrier())
-        return self._staged[key]
-
-    @staticmethod
-    def _shared_first(term: Term) -> tuple[Term, Term]:
-        """The place in shared memory and the other operand, which come in either order."""
-        for n in range(2):
-            inner = term.child(n)
-            while inner.op == "LoopIn":
-                inner = inner.child(0)
-            if inner.op == "SMEM":
-                return term.child(n), term.child(1 - n)
-        return term.refuse("neither operand is a place in shared memory: (SMEM), entered through loops")
-
-    def _shared_offset(self, term: Term, frames: Frames) -> sympy.Expr:
-        offset = sympy.Integer(0)
-        while term.op == "LoopIn":
-            if not frames:
-                term.refuse("it stands outside the loop that it enters")
-            stride = self._stride(term, frames[-1])
-            if stride != 0 and len(frames) <= self.levels.grid:
-                term.refuse(f"it moves by {to_text(stride)} with the grid, but each block has its own shared memory")
-            offset, frames, term = offset + stride, frames[:-1], term.child(0)
-        return offset
+        return Pointer(self._global(self.names(part)), _turn(part, frames), self.thread)
 
     # -- small parts
 
@@ -306,9 +246,9 @@ class Writer:
         """Where statements inside these loops stand."""
         return frames[-1].scope if frames else self.thread
 
-    def register(self, name: str) -> Memory:
-        """A new array in registers."""
-        made = Memory(self._free(name), "register", f32)
+    def _memory(self, name: str, space: Space) -> Memory:
+        """A new array of a block or a thread."""
+        made = Memory(self._free(name), space, f32)
         self.inner.append(made)
         return made
 
@@ -335,3 +275,11 @@ class Writer:
         sizes = free_names(*(e for b in buffers.values() for e in b.shape), *self.extents.values())
         sizes -= {s.name for s in self.extents}
         return finish(Kernel(name, tuple(sorted(sizes)), (), tuple(buffers.values()), (), body))
+
+
+def _turn(part: Part, frames: Frames) -> sympy.Expr:
+    """Where the result of one turn of the loops around a part begins."""
+    each, offset = output_elements(part.term) if frames else sympy.Integer(0), sympy.Integer(0)
+    for n, frame in enumerate(frames):
+        offset += frame.index * each * sympy.Mul(*part.around[n + 1 :])
+    return offset
