@@ -74,7 +74,7 @@ class Interpreter:
     def _extents(self, term: Any) -> list[int]:
         found = []
         while term[0] == "LoopOut":
-            found.append(self._expression(term[2][2], None))
+            found.append(self.expression(term[2][2], None))
             term = term[1]
         return found
 
@@ -86,10 +86,10 @@ class Interpreter:
         if term[0] != "LoopOut":
             out[base] = self._scalar(term, path)
             return None
-        extent = self._expression(term[2][2], None)
+        extent = self.expression(term[2][2], None)
         if term[3][0] != "MAccum":
             for i in range(extent):
-                self._fill(term[1], (*path, (i, None)), out, base + self._expression(term[3], i))
+                self._fill(term[1], (*path, (i, None)), out, base + self.expression(term[3], i))
             return None
         state: dict[int, float] = {}
         for i in range(extent):
@@ -111,7 +111,7 @@ class Interpreter:
                 start, at = self._place(term[1], outer)
                 return (lambda o: state[o] if o in state else self._read(start, at + o)), 0
             array, offset = self._place(term[1], outer)
-            return array, offset + self._expression(term[3], i)
+            return array, offset + self.expression(term[3], i)
         if op == "FusedLoops":
             return self._place(term[1], path)
         if op == "LoopOut":
@@ -141,7 +141,7 @@ class Interpreter:
     def _smem_offset(self, term: Any, path: tuple[Any, ...]) -> int:
         offset = 0
         while term[0] == "LoopIn":
-            offset += self._expression(term[3], path[-1][0])
+            offset += self.expression(term[3], path[-1][0])
             term, path = term[1], path[:-1]
         assert term == ("SMEM",)
         return offset
@@ -149,24 +149,24 @@ class Interpreter:
     def _tiles(self, term: Any, path: tuple[Any, ...], out: dict[int, float], base: int) -> None:
         """A whole warp's product, once for each thread's place in the loops (the places coincide)."""
         (a, at_a), (b, at_b) = self._place(term[1], path), self._place(term[2], path)
-        rows = [self._expression(e, 1) for e in term[5:8]]
+        rows = [self.expression(e, 1) for e in term[5:8]]
         for m in range(8):
             for n in range(8):
                 total = 0.0
-                for k in range(self._expression(term[8], None)):
+                for k in range(self.expression(term[8], None)):
                     for x in range(8):
-                        left = at_a + self._expression(term[3], k) + m * rows[0] + x
-                        right = at_b + self._expression(term[4], k) + x * rows[1] + n
+                        left = at_a + self.expression(term[3], k) + m * rows[0] + x
+                        right = at_b + self.expression(term[4], k) + x * rows[1] + n
                         total += self._read(a, left) * self._read(b, right)
                 out[base + m * rows[2] + n] = total
 
-    def _read(self, array: Any, offset: int) -> float:
+    def _read(self, array: Any, offset: int) -> Any:
         if isinstance(array, str):
             self.reads.setdefault(array, Counter())[offset] += 1
             return float(self.memory[array][offset])
         return array(offset) if callable(array) else array[offset]
 
-    def _scalar(self, term: Any, path: tuple[Any, ...]) -> float:
+    def _scalar(self, term: Any, path: tuple[Any, ...]) -> Any:
         op, operands = term[0], term[1:]
         if op in ("Unary", "Binary"):
             op, operands = term[1], term[2:]
@@ -174,15 +174,15 @@ class Interpreter:
             return _FUNCTIONS[op](*(self._scalar(t, path) for t in operands))
         return self._read(*self._place(term, path))
 
-    def _expression(self, e: Any, z: int | None) -> int:
+    def expression(self, e: Any, z: int | None) -> Any:
         if e[0] == "MNum":
             return e[1]
         if e[0] == "MVar":
             return z if e[1] == "z" else self.sizes[e[1]]
-        return _INTEGERS[e[0]](*(self._expression(a, z) for a in e[1:]))
+        return _INTEGERS[e[0]](*(self.expression(a, z) for a in e[1:]))
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Any] = {
     "Exp2": lambda a: 2.0**a,
     "Log2": math.log2,
     "Sqrt": math.sqrt,
@@ -195,12 +195,12 @@ _FUNCTIONS = {
     "Mod": math.fmod,
     "LessThan": lambda a, b: float(a < b),
 }
-_INTEGERS = {
+_INTEGERS: dict[str, Any] = {
     "MAdd": lambda a, b: a + b,
     "MSub": lambda a, b: a - b,
     "MMul": lambda a, b: a * b,
     "MDiv": lambda a, b: int(a / b),
-    "MMod": math.fmod,
+    "MMod": lambda a, b: int(math.fmod(a, b)),
     "MMin": min,
     "MMax": max,
     "MGte": lambda a, b: int(a >= b),
@@ -209,7 +209,6 @@ _INTEGERS = {
     "MOr": lambda a, b: int(a != 0 or b != 0),
     "MFloorTo": lambda a, b: int(a / b) * b,
 }
-_INTEGERS["MMod"] = lambda a, b: int(math.fmod(a, b))
 
 # --- programs --------------------------------------------------------------------------------------
 

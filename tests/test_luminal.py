@@ -13,7 +13,7 @@ from costmodel.counts import traffic
 from costmodel.frontends.luminal import Feed, from_luminal, price
 from costmodel.ir import Barrier
 from tests import luminal_terms as lt
-from tests.luminal_terms import Interpreter, accum, enter, gmem, leave, text, times
+from tests.luminal_terms import Interpreter, accum, enter, gmem, leave, text
 from tests.oracle import count, evaluate
 
 FOUR = lambda a, b, c, d: (("a", a, b * c * d), ("b", b, c * d), ("c", c, d), ("d", d, 1))  # noqa: E731
@@ -95,7 +95,8 @@ def computed(name):
 
 def touched(kernel, sizes=EMPTY):
     """How often each element of each global array is loaded, and stored, over the whole walk."""
-    loads, stores = {}, {}
+    loads: dict[str, Counter[int]] = {}
+    stores: dict[str, Counter[int]] = {}
     for site in kernel.statements():
         names = [str(loop.index) for loop in site.loops]
         extents = [evaluate(loop.extent, sizes) for loop in site.loops]

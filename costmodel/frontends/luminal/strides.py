@@ -116,6 +116,8 @@ def reach(e: sympy.Expr, extents: Extents) -> tuple[sympy.Expr, sympy.Expr]:
         return sympy.Add(*(low for low, _ in parts)), sympy.Add(*(high for _, high in parts))
     if e.is_Mul:
         return _product(e, parts)
+    if e.is_Pow and e.exp.is_Integer and int(e.exp) > 0:
+        return _product(e, parts[:1] * int(e.exp))
     (a_low, a_high), (b_low, b_high) = parts
     if isinstance(e, FloorDiv):
         return FloorDiv(a_low, b_high), FloorDiv(a_high, b_low)

@@ -136,7 +136,7 @@ def read_text(text: str) -> Term:
                 name, last = _binding(parts, bound, begun)
                 bound[name] = last
                 continue
-            made = _form(parts, bound, terms, begun)
+            made, where = _form(parts, bound, terms, begun), begun
         else:
             made = value if kind == "text" else _Atom(value, where)
         if open_forms:
