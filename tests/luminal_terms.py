@@ -63,6 +63,8 @@ class Interpreter:
         self.memory, self.sizes, self.grid, self.parallel = memory, sizes or {}, grid, grid + block
         self.reads: dict[str, Counter[int]] = {}
         """How often each element was read, of each array."""
+        self._results: dict[Any, dict[int, float]] = {}
+        """Of loops inside others, by their places; what a sum has reached is none of them."""
 
     def run(self, term: Any) -> dict[int, float]:
         """The elements of the result by their offsets."""
@@ -115,9 +117,11 @@ class Interpreter:
         if op == "FusedLoops":
             return self._place(term[1], path)
         if op == "LoopOut":
-            out: dict[int, float] = {}
-            self._fill(term, path, out, 0)
-            return out, 0
+            key = (id(term), tuple(i for i, _ in path))
+            if key not in self._results or any(state is not None for _, state in path):
+                self._results[key] = {}
+                self._fill(term, path, self._results[key], 0)
+            return self._results[key], 0
         if op == "SMEMRead":
             return self._shared(term[2], path), self._smem_offset(term[1], path)
         if op == "SMEMLoad":

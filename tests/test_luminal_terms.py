@@ -72,6 +72,14 @@ def test_malformed_text_says_where(given, message):
         from_luminal(given)
 
 
+@given(st.text('();" \nlet Exp2GMEM"A"Loop', max_size=40) | st.text(max_size=20))
+def test_any_text_is_read_or_refused(given):
+    try:
+        read_text(given)
+    except DescriptionError as error:
+        assert str(error).startswith("luminal: ")  # noqa: PT017 - most texts are refused, some are read
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -109,6 +117,7 @@ def serial(body):
         (leave(enter(gmem("A"), LINE), (*LINE[:2], ("MAdd", lt.Z, accum()))), "an accumulator is a stride of its own"),
         (leave(enter(gmem("A"), ("i", lt.Z, 1)), ("i", lt.Z, 1)), "MVar: z is the index of a loop, which an extent has none of"),
         (leave(enter(gmem("A"), LINE), ("i", 4, ("MVar", "a b"))), "'a b' cannot name a size"),
+        (leave(enter(gmem("A"), LINE), ("i", 4, ("MVar", "thread_x"))), "'thread_x' cannot name a size"),
         (leave(enter(("Exp2", gmem("A")), LINE), LINE), "LoopIn: it moves by block_x in the value of Exp2"),
         (leave(("Exp2", simple()), ("j", 4, 1)), "LoopOut: it stands under an operation at level 1"),
         (leave(enter(gmem("A"), ("i", 4, ("MDiv", ("MSub", lt.Z, ("MNum", 1)), ("MNum", 2)))), LINE), "may be negative"),

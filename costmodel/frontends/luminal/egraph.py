@@ -55,6 +55,10 @@ def read_egraph(source: str | Mapping[str, Any]) -> EGraph:
             source = json.loads(source)
         except json.JSONDecodeError as error:
             raise DescriptionError(f"luminal: e-graph: line {error.lineno}, column {error.colno}: {error.msg}") from None
+        except RecursionError:
+            raise DescriptionError(
+                "luminal: e-graph: the JSON is nested too deeply; an e-graph is a flat list of nodes"
+            ) from None
     found = source.get("nodes") if isinstance(source, Mapping) else None
     if not isinstance(source, Mapping) or not isinstance(found, Mapping) or not found:
         raise DescriptionError("luminal: e-graph: expected an object with 'nodes', as egraph-serialize writes it")
@@ -62,10 +66,11 @@ def read_egraph(source: str | Mapping[str, Any]) -> EGraph:
     classes: dict[str, list[str]] = defaultdict(list)
     for name, made in nodes.items():
         classes[made.eclass].append(name)
-    roots = tuple(str(c) for c in source.get("root_eclasses", ()))
-    data = source.get("class_data", {})
+    roots, data = source.get("root_eclasses", ()), source.get("class_data", {})
+    if not isinstance(roots, list | tuple) or not isinstance(data, Mapping):
+        raise DescriptionError("luminal: e-graph: expected root_eclasses to be a list, and class_data an object")
     names = {str(d["let"]).lstrip("$"): str(c) for c, d in data.items() if isinstance(d, Mapping) and "let" in d}
-    return EGraph(nodes, {c: tuple(members) for c, members in classes.items()}, roots, names)
+    return EGraph(nodes, {c: tuple(members) for c, members in classes.items()}, tuple(map(str, roots)), names)
 
 
 def _is_subsumed(node: Any) -> bool:
@@ -77,8 +82,11 @@ def _node(name: str, node: Any, nodes: Mapping[str, Any]) -> ENode:
     if not isinstance(node, Mapping) or not {"op", "eclass"} <= node.keys():
         raise DescriptionError(f"{where}: expected op, children, eclass and cost, got {node!r:.80}")
     children, cost = node.get("children", ()), node.get("cost", 1.0)
+    if not isinstance(children, list | tuple):
+        raise DescriptionError(f"{where}: children {children!r:.80}: expected a list of nodes")
     for child in children:
-        if not isinstance(nodes.get(child), Mapping):
+        found = nodes.get(child) if isinstance(child, str) else None
+        if not isinstance(found, Mapping) or "eclass" not in found:
             raise DescriptionError(f"{where}: its child {child!r} is no node")
     if isinstance(cost, bool) or not isinstance(cost, int | float) or not cost >= 0:
         raise DescriptionError(f"{where}: cost {cost!r}: expected a number of at least 0")
@@ -182,7 +190,9 @@ def _root(egraph: EGraph, root: str | None) -> str:
 
 
 def _pick(egraph: EGraph, choice: Choice, eclass: str) -> str:
-    members = egraph.classes[eclass]
+    members = egraph.classes.get(eclass, ())
+    if not members:
+        raise DescriptionError(f"luminal: all nodes of e-class {eclass!r} are subsumed")
     if isinstance(choice, Mapping):
         if eclass not in choice and len(members) > 1:
             raise DescriptionError(f"luminal: no choice for e-class {eclass!r}; its nodes: {', '.join(members)}")
@@ -198,11 +208,12 @@ def _blocked(egraph: EGraph, start: str, picked: Mapping[str, str]) -> str:
     """Why: the first e-class below whose nodes are all outside the language."""
     seen, queue = {start}, [start]
     for eclass in queue:
-        ops = {egraph.nodes[name].op for name in egraph.classes[eclass]}
-        if not any(_in_language(egraph.nodes[name]) for name in egraph.classes[eclass]):
+        members = egraph.classes.get(eclass, ())
+        ops = {egraph.nodes[name].op for name in members}
+        if not any(_in_language(egraph.nodes[name]) for name in members):
             kind = "helpers of the search" if ops <= HELPERS else "operators that are no part of the language"
             return f"e-class {eclass!r} has only {kind}: {', '.join(sorted(ops))}"
-        for name in egraph.classes[eclass]:
+        for name in members:
             fresh = [c for c in egraph.nodes[name].children if c not in picked and c not in seen]
             seen.update(fresh)
             queue.extend(fresh)

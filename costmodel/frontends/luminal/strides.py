@@ -20,6 +20,10 @@ Extents = Mapping[sympy.Symbol, sympy.Expr]
 """How many values each loop index takes, from 0."""
 _ZERO, _ONE = sympy.Integer(0), sympy.Integer(1)
 _DEEPEST = 100
+_TAKEN = frozenset({"kernel", "device", "registers", "spilled", "warm"}) | {
+    f"{k}_{a}" for k in ("block", "thread") for a in "xyz"
+}
+"""Other arguments of `estimate`, and indices of the grid and the block."""
 
 
 def is_accumulator(stride: Term) -> bool:
@@ -89,8 +93,8 @@ def _variable(term: Term, z: sympy.Expr | None) -> sympy.Expr:
         if z is None:
             term.refuse("z is the index of a loop, which an extent has none of")
         return z
-    if not is_identifier(name):
-        term.refuse(f"{name!r} cannot name a size; expected an identifier")
+    if not is_identifier(name) or name in _TAKEN:
+        term.refuse(f"{name!r} cannot name a size; expected an identifier, none of {', '.join(sorted(_TAKEN))}")
     return size(name)
 
 
