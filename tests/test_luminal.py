@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from costmodel import estimate
 from costmodel.counts import traffic
@@ -361,3 +363,50 @@ def test_bytes_alone_cannot_tell_tiles_of_the_grid_apart_but_the_price_can():
     naive, tiled = (from_luminal(text(f(256, 256, 256))) for f in (lt.matmul, lt.tiled_matmul))
     assert global_bytes(naive) == global_bytes(tiled)
     assert price(tiled, "H100").seconds < price(naive, "H100").seconds
+
+
+# --- programs at random ----------------------------------------------------------------------------
+
+
+@st.composite
+def programs(draw):
+    """A loop nest over two arrays with any strides, some of whose inner loops are summed over."""
+    levels = draw(st.integers(1, 7))
+    extents = [draw(st.integers(1, 3)) for _ in range(levels)]
+    summed = [n >= 4 and draw(st.booleans()) for n in range(levels)]
+    row_major, step = [0] * levels, 1
+    for n in reversed(range(levels)):
+        row_major[n], step = step, step if summed[n] else step * extents[n]
+    names = [f"l{n}" for n in range(levels)]
+
+    def operand(label):
+        return enter(gmem(label), *((names[n], extents[n], draw(st.integers(0, 4))) for n in range(levels)))
+
+    kept = [accum(f"s{n}") if summed[n] else row_major[n] for n in range(levels)]
+    a, b = operand("A"), operand("B")
+    value = draw(
+        st.sampled_from(
+            [a, ("Add", a, b), ("Mul", ("Exp2", a), ("Neg", b)), ("Max", ("Unary", "Sin", a), ("Add", ("Mul", a, b), b))]
+        )
+    )
+    if any(summed):
+        first = summed.index(True)
+        start = enter(gmem("acc"), *((names[n], extents[n], kept[n] if n >= first else 0) for n in range(levels)))
+        value = (draw(st.sampled_from(["Add", "Max"])), value, start)
+    return leave(value, *zip(names, extents, kept, strict=True))
+
+
+@pytest.mark.soak
+@given(programs())
+def test_any_loop_nest_touches_what_the_interpreter_does(term):
+    rng = np.random.default_rng(3)
+    machine = Interpreter({"A": rng.uniform(1, 2, 200), "B": rng.uniform(1, 2, 200), "acc": np.zeros(200)})
+    result = machine.run(term)
+    (kernel,) = from_luminal(text(term)).kernels
+    count(kernel, {})
+    loads, stores = touched(kernel)
+    assert set(stores["out"]) == set(result)
+    assert loads.keys() == machine.reads.keys()
+    for label, found in machine.reads.items():
+        assert loads[label].keys() == found.keys()
+        assert all(times <= found[at] for at, times in loads[label].items())  # what does not change is loaded once

@@ -72,6 +72,7 @@ def test_malformed_text_says_where(given, message):
         from_luminal(given)
 
 
+@pytest.mark.soak
 @given(st.text('();" \nlet Exp2GMEM"A"Loop', max_size=40) | st.text(max_size=20))
 def test_any_text_is_read_or_refused(given):
     try:
@@ -192,6 +193,7 @@ STRIDES = st.recursive(
 )
 
 
+@pytest.mark.soak
 @given(STRIDES, st.integers(1, 30))
 def test_bounds_of_a_stride_hold_against_enumeration(stride, extent):
     term = read_text(text(stride))
@@ -205,6 +207,7 @@ def test_bounds_of_a_stride_hold_against_enumeration(stride, extent):
     assert max(values) <= high
 
 
+@pytest.mark.soak
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 40)), min_size=1, max_size=4), st.integers(1, 8), st.integers(1, 8))
 def test_bounds_of_strides_that_only_multiply_are_reached(loops, m, n):
     """Sums of multiples, and a merged loop of m·n whose extent is a multiple of its divisor."""
