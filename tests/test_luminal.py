@@ -252,6 +252,21 @@ def test_an_array_of_accumulators_is_kept_in_registers():
     assert [int(loop.extent) for loop in inner] == [3, 3, 3]  # start, sum, finish
 
 
+def test_an_array_too_large_for_registers_is_memory_of_each_thread():
+    """Neighbouring threads have neighbouring words, and a loop over it stays a loop."""
+    around = (("a", 2, 0), ("b", 3, 0), ("x", 8, 0), ("y", 4, 0))
+    squares = leave(("Exp2", enter(gmem("A"), *around, ("i", 300, 1))), ("i", 300, 1))
+    acc = enter(gmem("acc_0"), *around, ("i", 300, accum()))
+    out = (("a", 2, 96), ("b", 3, 32), ("x", 8, 1), ("y", 4, 8))
+    kernel, found = counted(leave(("Add", enter(squares, ("i", 300, 1)), acc), *out, ("i", 300, accum())))
+    (kept,) = (b for b in kernel.buffers if b.name == "kept")
+    assert (kept.space, int(kept.elements)) == ("global", 300 * 2 * 3 * 32)
+    written, read = found["Exp2 to kept"].stores[0], found["Add to acc"].loads[0]
+    assert written.requested_bytes == written.footprint_bytes == read.requested_bytes == 4 * 300 * 192
+    assert written.sectors * 32 == written.requested_bytes  # coalesced
+    assert {int(loop.unroll) for loop in kernel.loops() if loop.kind == "serial"} == {4}
+
+
 def test_what_does_not_change_in_a_loop_is_loaded_before_it():
     """A factor for each thread, and its reciprocal, in a loop that writes registers."""
     around = (("x", 4, 1), ("p", 1, 0), *lt.PADS)

@@ -19,8 +19,10 @@ from costmodel.ir import Access, Barrier, Buffer, Loop, Node, Statement, Work
 from costmodel.ir.types import Space
 from costmodel.symbols import Maximum, to_text
 
-__all__ = ["Draft", "Memory", "Pointer", "Reference", "Scope", "finished_buffers", "nodes_of"]
+__all__ = ["Draft", "Layout", "Memory", "Pointer", "Reference", "Scope", "layout", "nodes_of"]
 
+MOST_REGISTERS = 255
+"""Of a thread. Source: CUDA programming guide, technical specifications per compute capability."""
 UNROLL = 4
 """Copies of an innermost loop's body. inferred: the factor of this package's naive matrix product, whose loop nvcc unrolled."""
 
@@ -110,12 +112,43 @@ def _touch(references: list[Reference], pointer: Pointer, width: int) -> None:
     references.append(Reference(pointer.memory, pointer.offset, width))
 
 
-def finished_buffers(memories: Iterable[Memory], extents: Extents) -> dict[Memory, Buffer]:
-    """Arrays as large as their accesses reach."""
-    return {m: _buffer(m, extents) for m in memories if m.reached}
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Arrays as large as their accesses reach, and where each thread has its own.
+
+    An array of more elements than a thread has registers lies in memory of the thread's own, "organized such that consecutive
+    32-bit words are accessed by consecutive thread IDs" (CUDA programming guide, device memory accesses, as quoted in NVIDIA's
+    forum, topic 204288). inferred: no two threads of the grid share it; that of blocks which have ended is not used again.
+    """
+
+    buffers: dict[Memory, Buffer]
+    threads: sympy.Expr
+    """In the whole grid."""
+    number: sympy.Expr
+    """Of a thread among these, neighbours of a warp next to each other."""
+
+    def access(self, r: Reference) -> Access:
+        """The finished access."""
+        buffer = self.buffers[r.memory]
+        offset = r.offset if buffer.space == r.memory.space else r.offset * self.threads + self.number
+        return Access(buffer, (offset,), sympy.Integer(r.width))
+
+    def picks_registers(self, index: sympy.Symbol | None, drafts: Iterable[Draft]) -> bool:
+        """Whether an index is part of the place of a register."""
+        references = (r for d in drafts for r in (*d.loads, *d.stores) if index in r.offset.free_symbols)
+        return any(self.buffers[r.memory].space == "register" for r in references)
 
 
-def _buffer(memory: Memory, extents: Extents) -> Buffer:
+def layout(memories: Iterable[Memory], extents: Extents, threads: sympy.Expr, number: sympy.Expr) -> Layout:
+    """Arrays for all accesses that were noted.
+
+    Raises:
+        UnsupportedError: an access may lie before the start of its array, or registers or shared memory of unknown size.
+    """
+    return Layout({m: _buffer(m, _elements(m, extents), threads) for m in memories if m.reached}, threads, number)
+
+
+def _elements(memory: Memory, extents: Extents) -> sympy.Expr:
     needed: list[sympy.Expr] = []
     for e in dict.fromkeys(memory.reached):
         low, high = reach(e - 1, extents)
@@ -131,32 +164,34 @@ def _buffer(memory: Memory, extents: Extents) -> Buffer:
         raise UnsupportedError(
             f"luminal: {memory.name}: {memory.space} memory of {to_text(elements)} elements; give it a size that is a number"
         )
-    one = sympy.Integer(1)
-    return Buffer(memory.name, (elements,), memory.dtype, memory.space, (one,), dynamic=memory.space == "shared")
+    return elements
 
 
-def nodes_of(scope: Scope, buffers: dict[Memory, Buffer]) -> tuple[Node, ...]:
+def _buffer(memory: Memory, elements: sympy.Expr, threads: sympy.Expr) -> Buffer:
+    space = memory.space
+    if space == "register" and int(elements) > MOST_REGISTERS:
+        space, elements = "global", elements * threads
+    return Buffer(memory.name, (elements,), memory.dtype, space, (sympy.Integer(1),), dynamic=space == "shared")
+
+
+def nodes_of(scope: Scope, layout: Layout) -> tuple[Node, ...]:
     """The finished body of a scope."""
-    return tuple(_nodes(scope, buffers))
+    return tuple(_nodes(scope, layout))
 
 
-def _nodes(scope: Scope, buffers: dict[Memory, Buffer]) -> Iterator[Node]:
+def _nodes(scope: Scope, layout: Layout) -> Iterator[Node]:
     for item in scope.items:
         if isinstance(item, Barrier):
             yield item
         elif isinstance(item, Draft):
-            loads, stores = (tuple(_access(r, buffers) for r in refs) for refs in (item.loads, item.stores))
+            loads, stores = (tuple(layout.access(r) for r in refs) for refs in (item.loads, item.stores))
             if loads or stores or item.work:
                 yield Statement(item.name, loads, stores, _added(item.work))
         else:
-            body = nodes_of(item, buffers)
+            body = nodes_of(item, layout)
             if body:
                 assert item.index is not None
-                yield Loop(item.index, item.extent, "serial", body, 0, _unroll(item))
-
-
-def _access(reference: Reference, buffers: dict[Memory, Buffer]) -> Access:
-    return Access(buffers[reference.memory], (reference.offset,), sympy.Integer(reference.width))
+                yield Loop(item.index, item.extent, "serial", body, 0, _unroll(item, layout))
 
 
 def _added(work: Sequence[Work]) -> tuple[Work, ...]:
@@ -168,10 +203,9 @@ def _added(work: Sequence[Work]) -> tuple[Work, ...]:
     return tuple(amounts.values())
 
 
-def _unroll(scope: Scope) -> sympy.Expr:
+def _unroll(scope: Scope, layout: Layout) -> sympy.Expr:
     """All of a loop whose index picks registers, for these have no addresses; an innermost loop by a few."""
-    drafts = list(_drafts(scope))
-    if any(scope.index in r.offset.free_symbols for d in drafts for r in (*d.loads, *d.stores) if r.memory.space == "register"):
+    if layout.picks_registers(scope.index, _drafts(scope)):
         return scope.extent
     if any(isinstance(item, Scope) for item in scope.items):
         return sympy.Integer(1)

@@ -29,11 +29,11 @@ from costmodel.frontends.luminal.frames import (
 )
 from costmodel.frontends.luminal.matrix import LANES, Product
 from costmodel.frontends.luminal.operations import Gatherer, Value, operation_name
-from costmodel.frontends.luminal.scopes import Draft, Memory, Pointer, Scope, finished_buffers, nodes_of
+from costmodel.frontends.luminal.scopes import Draft, Memory, Pointer, Scope, layout, nodes_of
 from costmodel.frontends.luminal.staging import Staging
 from costmodel.frontends.luminal.strides import expression, is_accumulator
 from costmodel.frontends.luminal.terms import Term
-from costmodel.ir import Kernel, Loop, Node
+from costmodel.ir import Kernel, Loop
 from costmodel.ir.checks import finish
 from costmodel.ir.types import LoopKind, Space
 from costmodel.symbols import free_names, index, to_text
@@ -268,13 +268,17 @@ class Writer:
         return expression(term.child(2), frame.index, {frame.index: frame.extent})
 
     def _kernel(self, name: str) -> Kernel:
-        buffers = finished_buffers((*self.globals.values(), *self.inner), self.extents)
-        body: tuple[Node, ...] = nodes_of(self.thread, buffers)
-        for symbol, kind, axis in sorted(self._parallel, key=lambda p: (p[1] == "block", p[2])):
+        threads, number = sympy.Integer(1), sympy.Integer(0)
+        innermost_first = sorted(self._parallel, key=lambda p: (p[1] == "block", p[2]))
+        for symbol, _, _ in innermost_first:
+            threads, number = threads * self.extents[symbol], number + symbol * threads
+        found = layout((*self.globals.values(), *self.inner), self.extents, threads, number)
+        buffers, body = tuple(found.buffers.values()), nodes_of(self.thread, found)
+        for symbol, kind, axis in innermost_first:
             body = (Loop(symbol, self.extents[symbol], kind, body, axis),)
-        sizes = free_names(*(e for b in buffers.values() for e in b.shape), *self.extents.values())
+        sizes = free_names(*(e for b in buffers for e in b.shape), *self.extents.values())
         sizes -= {s.name for s in self.extents}
-        return finish(Kernel(name, tuple(sorted(sizes)), (), tuple(buffers.values()), (), body))
+        return finish(Kernel(name, tuple(sorted(sizes)), (), buffers, (), body))
 
 
 def _turn(part: Part, frames: Frames) -> sympy.Expr:
