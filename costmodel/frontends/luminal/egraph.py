@@ -153,11 +153,13 @@ def chosen_term(egraph: EGraph, choice: Choice | None, root: str | None) -> Term
     stack = [start]
     while stack:
         eclass = stack[-1]
+        if eclass in made:
+            stack.pop()
+            continue
         name = picks.get(eclass) or _pick(egraph, picked, eclass)
-        node = egraph.nodes[name]
+        picks[eclass], node = name, egraph.nodes[name]
         waiting = [c for c in dict.fromkeys(node.children) if c not in made]
-        if eclass not in made and waiting:
-            picks[eclass] = name
+        if waiting:
             for child in waiting:
                 if child in picks:  # its own children are still waiting
                     raise DescriptionError(
@@ -165,11 +167,9 @@ def chosen_term(egraph: EGraph, choice: Choice | None, root: str | None) -> Term
                     )
             stack.extend(reversed(waiting))
             continue
-        if eclass not in made:
-            primitive = _primitive(node.op) if not node.children else None
-            args = tuple(made[c] for c in node.children)
-            made[eclass] = primitive if primitive is not None else terms.make(node.op, args, f"node {name!r}")
-        stack.pop()
+        primitive = _primitive(node.op) if not node.children else None
+        args = tuple(made[c] for c in node.children)
+        made[eclass] = primitive if primitive is not None else terms.make(node.op, args, f"node {name!r}")
     found = made[start]
     if not isinstance(found, Term):
         raise DescriptionError(f"luminal: e-class {start!r} is the primitive {found!r}; expected a term")
