@@ -237,6 +237,17 @@ def tiled_matmul(m: int, n: int, k: int, t: int = 8) -> Any:
     return leave(("Add", ("Mul", a, b), acc), *out)
 
 
+def register_tiled_matmul(m: int, n: int, k: int, t: int, r: int, c: int) -> Any:
+    """C[m, n] again, blocks of t × t threads with r × c elements each; x runs along rows, neighbours next to each other."""
+    out = (("m", m // (t * r), t * r * n), ("n", n // (t * c), t * c), ("tn", t, 1), ("tm", t, n))
+    tile = (("r", r, t * n), ("c", c, t))
+    a = enter(gmem("A"), ("m", m // (t * r), t * r * k), ("n", n // (t * c), 0), ("tn", t, 0), ("tm", t, k), ("k", k, 1))
+    b = enter(gmem("B"), ("m", m // (t * r), 0), ("n", n // (t * c), t * c), ("tn", t, 1), ("tm", t, 0), ("k", k, n))
+    product = ("Mul", enter(a, ("r", r, t * k), ("c", c, 0)), enter(b, ("r", r, 0), ("c", c, t)))
+    acc = enter(gmem("acc_0"), *((label, extent, 0) for label, extent, _ in out), ("k", k, accum()), *tile)
+    return leave(("Add", product, acc), *out, ("k", k, accum()), *tile)
+
+
 def shared_matmul(m: int, n: int, k: int, t: int = 8, pad: int = 0) -> Any:
     """The same through shared memory."""
     p = t + pad

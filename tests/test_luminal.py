@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from costmodel import estimate
 from costmodel.counts import traffic
+from costmodel.frontends import from_einsum
 from costmodel.frontends.luminal import Feed, from_luminal, price
 from costmodel.ir import Barrier
 from tests import luminal_terms as lt
@@ -73,6 +74,7 @@ PROGRAMS = {
     "shared matmul": (lt.shared_matmul(8, 12, 16, 4), {"A": 128, "B": 192, "acc_0": 1}),
     "padded shared matmul": (lt.shared_matmul(8, 8, 8, 4, pad=1), {"A": 64, "B": 64, "acc_0": 1}),
     "tensor matmul": (lt.tensor_matmul(16, 8, 24), {"A": 384, "B": 192}),
+    "register tiles": (lt.register_tiled_matmul(8, 12, 5, 2, 2, 3), {"A": 40, "B": 60, "acc_0": 33}),
     "row sum": (lt.row_sum(5, 9), {"A": 45, "acc_0": 1}),
     "column sum": (lt.column_sum(5, 3), {"A": 15, "acc_0": 3}),
     "normalised": (lt.normalised(4, 6), {"A": 24, "acc_0": 1}),
@@ -126,6 +128,7 @@ def expected_values(name, memory):
         "shared matmul": lambda: a.reshape(8, 16) @ b.reshape(16, 12),
         "padded shared matmul": lambda: a.reshape(8, 8) @ b.reshape(8, 8),
         "tensor matmul": lambda: a.reshape(16, 24) @ b.reshape(24, 8),
+        "register tiles": lambda: a.reshape(8, 5) @ b.reshape(5, 12),
         "row sum": lambda: a.reshape(5, 9).sum(axis=1),
         "column sum": lambda: a.reshape(5, 3).sum(axis=0),
         "normalised": lambda: np.exp2(a.reshape(4, 6)) / np.exp2(a.reshape(4, 6)).sum(axis=1, keepdims=True),
@@ -265,6 +268,18 @@ def test_an_array_too_large_for_registers_is_memory_of_each_thread():
     assert written.requested_bytes == written.footprint_bytes == read.requested_bytes == 4 * 300 * 192
     assert written.sectors * 32 == written.requested_bytes  # coalesced
     assert {int(loop.unroll) for loop in kernel.loops() if loop.kind == "serial"} == {4}
+
+
+def test_register_tiles_load_each_operand_once_a_step_as_an_einsum_does():
+    m, n, k, t, r, c = 16, 48, 6, 4, 2, 3
+    kernel, found = counted(lt.register_tiled_matmul(m, n, k, t, r, c))
+    ours = {a.access.buffer.name: a.requested_bytes for s in found.values() for a in s.loads if a.access.buffer.space == "global"}
+    assert (ours["A"], ours["B"]) == (4 * m * n * k // c, 4 * m * n * k // r)
+    product = from_einsum("mk,kn->mn", tile={"m": (t * r, r), "n": (t * c, c)})
+    theirs = {s.statement.name: s.loads[0] for s in count(product, {"M": m, "N": n, "K": k}).statements}
+    assert (ours["A"], ours["B"]) == (theirs["read A"].requested_bytes, theirs["read B"].requested_bytes)
+    registers = {b.name: int(b.elements) for b in kernel.buffers if b.space == "register"}
+    assert registers == {"acc": r * c, "part_B": c}  # rows of the result lie apart, those of its tile do not
 
 
 def test_what_does_not_change_in_a_loop_is_loaded_before_it():

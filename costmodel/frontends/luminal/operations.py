@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from costmodel.dtypes import f32
+from costmodel.frontends.luminal.fragments import Fragments
 from costmodel.frontends.luminal.scopes import Draft, Pointer, Scope
 from costmodel.frontends.luminal.terms import BINARY, UNARY, Term
 from costmodel.ir import Builder
@@ -39,8 +40,8 @@ _DEEPEST = 100
 class Gatherer:
     """Puts operations and their loads into statements, each once."""
 
-    def __init__(self, value: Callable[[Term, Any], Value]) -> None:
-        self._value = value
+    def __init__(self, value: Callable[[Term, Any], Value], fragments: Fragments) -> None:
+        self._value, self._fragments = value, fragments
         self._made: dict[tuple[Term, Any], Operation] = {}
         self._nested = 0
 
@@ -69,6 +70,7 @@ class Gatherer:
             draft: the statement; what can be done outside its scope becomes a statement there.
             alone: whether the statement does nothing with the value but store it.
         """
+        value = self._fragments.of(value, scope) if isinstance(value, Pointer) else value
         place = self._place(value, scope)
         key: object = value if isinstance(value, Operation) else (value.memory, value.offset)
         if key in place.done:

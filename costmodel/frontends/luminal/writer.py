@@ -14,6 +14,7 @@ from collections.abc import Callable
 import sympy
 
 from costmodel.dtypes import f32
+from costmodel.frontends.luminal.fragments import Fragments
 from costmodel.frontends.luminal.frames import (
     Frame,
     Frames,
@@ -27,9 +28,10 @@ from costmodel.frontends.luminal.frames import (
     synchronises,
     unfused,
 )
+from costmodel.frontends.luminal.layout import layout, nodes_of
 from costmodel.frontends.luminal.matrix import LANES, Product
 from costmodel.frontends.luminal.operations import Gatherer, Value, operation_name
-from costmodel.frontends.luminal.scopes import Draft, Memory, Pointer, Scope, layout, nodes_of
+from costmodel.frontends.luminal.scopes import MOST_REGISTERS, Draft, Memory, Pointer, Scope
 from costmodel.frontends.luminal.staging import Staging
 from costmodel.frontends.luminal.strides import expression, is_accumulator
 from costmodel.frontends.luminal.terms import Term
@@ -54,7 +56,7 @@ class Writer:
         """Kernels whose results are read, in order of appearance."""
         self._taken = set(taken)
         self._parallel: list[tuple[sympy.Symbol, LoopKind, int]] = []
-        self._gatherer = Gatherer(self.value)
+        self._gatherer = Gatherer(self.value, Fragments(self._memory, lambda name: index(self._free(name)), self.extents))
         self._staging = Staging(self._gatherer, self.value, self._memory, levels.grid)
         self._results: dict[tuple[Term, Frames], Pointer] = {}
 
@@ -124,7 +126,11 @@ class Writer:
             return self._accumulate(term, frames, frame, to)
         if to is None:
             to = Pointer(self._memory("kept", "register"), sympy.Integer(0), outer)
-        self._body(term.child(0), (*frames, frame), to.shifted(self._stride(term, frame)))
+        stride = self._stride(term, frame)
+        inside.unrolled = (
+            to.memory.space == "register" and frame.index in stride.free_symbols and inside.copies() <= MOST_REGISTERS
+        )
+        self._body(term.child(0), (*frames, frame), to.shifted(stride))
         outer.items.append(inside)
         return Pointer(to.memory, to.offset, outer)
 
