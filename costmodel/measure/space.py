@@ -27,6 +27,8 @@ from costmodel.measure.task import Settings, Task, plain_value
 
 __all__ = ["Space", "kind_of", "predicted", "shuffled", "space_of"]
 
+_NAME_OR_NUMBER = re.compile(r"(?P<name>[A-Za-z_]\w*)|\d+")
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -92,7 +94,14 @@ def _refused(description: Description, frame: pd.DataFrame) -> npt.NDArray[Any]:
 
 
 def kind_of(reason: str) -> str:
-    """A reason without its numbers, unless it is a requirement; what stands in brackets at its end names a configuration."""
+    """A reason without its numbers, unless it is a requirement; what stands in brackets at its end names a configuration.
+
+    Digits of a name stay.
+
+    Example:
+        >>> kind_of("scale cannot run on h200: 2048 threads per block, at most 1024 (N=4096, B=2048)")
+        'scale cannot run on h200: … threads per block, at most …'
+    """
     if reason.startswith("requires "):
         return reason
-    return re.sub(r"\d+", "…", re.sub(r" \([^()]*=[^()]*\)$", "", reason))
+    return _NAME_OR_NUMBER.sub(lambda found: found["name"] or "…", re.sub(r" \([^()]*=[^()]*\)$", "", reason))
