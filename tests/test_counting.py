@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import stat
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +16,7 @@ import pytest
 from costmodel.cost import COUNTERS, NSIGHT
 from costmodel.measure.child import close_children
 from costmodel.measure.counting import METRICS, count, matched, ncu_command, read_counters
-from costmodel.measure.run import Sweep, measure
+from costmodel.measure.run import Outcome, Sweep, measure
 from costmodel.measure.space import space_of
 from costmodel.measure.task import Settings, Slot
 from costmodel.validate import data
@@ -73,8 +75,10 @@ def test_metrics_are_those_the_model_predicts():
 
 
 FAKE_NCU = """#!{python}
-import json, subprocess, sys
+import json, os, subprocess, sys, time
 arguments = sys.argv[1:]
+if {hangs} and os.path.exists({calls!r}):
+    time.sleep(60)
 if arguments == ["--query-metrics"]:
     print({listed!r})
     sys.exit(0)
@@ -104,11 +108,11 @@ def ncu(tmp_path, monkeypatch):
     """Puts a fake `ncu` on the PATH; returns what it was asked for so far."""
     calls = tmp_path / "calls.jsonl"
 
-    def install(unknown: tuple[str, ...] = (), listed: str = ""):
+    def install(unknown: tuple[str, ...] = (), listed: str = "", hangs: bool = False):
         folder = tmp_path / "bin"
         folder.mkdir(exist_ok=True)
         program = folder / "ncu"
-        program.write_text(FAKE_NCU.format(python=sys.executable, unknown=unknown, listed=listed, calls=str(calls)))
+        program.write_text(FAKE_NCU.format(python=sys.executable, unknown=unknown, listed=listed, calls=str(calls), hangs=hangs))
         program.chmod(program.stat().st_mode | stat.S_IEXEC)
         monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
         return lambda: [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
@@ -145,7 +149,7 @@ def test_a_metric_that_the_gpu_lacks_is_dropped(ncu):
     assert "dram__sectors_read.sum" in METRICS
     tasks = list(space_of(ADD, "vector_add", swept.table(3), Settings()).tasks)
     rows: dict[str, dict] = {}
-    notes = count(tasks, "fake:h200", Settings(), lambda t, row: rows.update({t.key: row}), lambda: False)
+    notes = count(tasks, "fake:h200", Settings(), lambda t, row: rows.update({t.key: row}))
     assert notes == ("counters: this GPU has no dram__sectors_read.sum", "counters: this GPU has no smsp__inst_executed.sum")
     assert len(asked()) == 1
     assert set(rows) == {t.key for t in tasks}
@@ -159,8 +163,48 @@ def test_only_metrics_that_ncu_lists_are_asked_for(ncu):
     )
     tasks = list(space_of(ADD, "vector_add", swept.table(1), Settings()).tasks)
     rows: list[dict] = []
-    assert count(tasks, "fake:h200", Settings(), lambda t, row: rows.append(row), lambda: False) == ()
+    assert count(tasks, "fake:h200", Settings(), lambda t, row: rows.append(row)) == ()
     assert [set(row) for row in rows] == [{"dram__sectors_op_read.sum", "sm__warps_active.avg.pct_of_peak_sustained_active"}]
+
+
+def test_a_batch_is_small_and_ends_with_the_budget(ncu):
+    asked = ncu(hangs=True)  # from its second batch on
+    tasks = list(space_of(ADD, "vector_add", swept.table(12), Settings()).tasks)
+    rows: list[str] = []
+    began = time.monotonic()
+    (note,) = count(tasks, "fake:h200", Settings(), lambda t, row: rows.append(t.key), lambda: 0.5 if rows else 300.0)
+    assert "budget" in note
+    assert rows == asked()[0] == [t.key for t in tasks[:5]]  # what the first batch read is not lost with the second
+    assert time.monotonic() - began < 30
+    assert count(tasks, "fake:h200", Settings(), lambda *_: None, lambda: 0.0) == ()
+
+
+def test_what_ran_before_is_counted_before_the_rest_is_timed(tmp_path, ncu):
+    ncu()
+    asked = Sweep("vector_add", swept.table(6), tmp_path / "add.parquet", counters=9)
+    events: list[str] = []
+    with ThreadPoolExecutor(1) as executor:
+        measure(replace(asked, counters=0, limit=2), executor, [FAKE])
+        done = measure(asked, executor, [FAKE], watch=lambda *_: events.append("row"), left_s=lambda: 300.0 - 300.0 * len(events))
+    assert (done.measured, done.counted, events) == (1, 2, ["row"])  # the first row took all that was left
+
+
+def test_a_quarter_of_the_budget_is_kept_for_counters(tmp_path, cli, monkeypatch):
+    monkeypatch.setattr("costmodel.cli.measuring.coded_names", lambda: ("copy", "vector_add"))
+    given: list[tuple[str, int, float]] = []
+
+    def measured(asked: Sweep, *_: object, left_s, **__: object) -> Outcome:
+        given.append((asked.target, asked.counters, round(left_s(), -1)))
+        return Outcome(asked.target, "fake", str(asked.out), {}, 0, 0, 0, {}, {}, 0.0, "")
+
+    monkeypatch.setattr("costmodel.cli.measuring.measure", measured)
+    budget = ("--gpus", "fake:h200", "--budget", "4000s", "--json")
+    assert cli("measure", "--suite", *budget, "--counters", 7, "--out", tmp_path).code == 0
+    assert given == [("copy", 0, 1500), ("vector_add", 0, 3000), ("copy", 7, 2000), ("vector_add", 7, 4000)]
+    given.clear()
+    cli("measure", "copy", *budget, "--counters", 7, "--out", tmp_path / "copy.parquet")
+    cli("measure", "copy", *budget, "--out", tmp_path / "copy.parquet")
+    assert given == [("copy", 0, 3000), ("copy", 7, 4000), ("copy", 0, 4000)]
 
 
 def test_the_suite_times_all_kernels_before_it_counts_any(tmp_path, ncu, cli, monkeypatch):
@@ -195,5 +239,5 @@ def test_without_ncu_or_permission_the_sweep_goes_on(tmp_path, monkeypatch):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     tasks = list(space_of(ADD, "vector_add", swept.table(2), Settings()).tasks)
-    (note,) = count(tasks, Slot("fake:h200").gpu, Settings(), lambda *_: None, lambda: False)
+    (note,) = count(tasks, Slot("fake:h200").gpu, Settings(), lambda *_: None)
     assert "ERR_NVGPUCTRPERM" in note

@@ -7,7 +7,8 @@ import json
 import pandas as pd
 import pytest
 
-from costmodel.cli.measuring import seconds_of, slots_of
+from costmodel.cli.executors import slots_of
+from costmodel.cli.measuring import seconds_of
 from costmodel.errors import MeasureError
 from costmodel.measure.code import coded_names
 from costmodel.measure.task import Slot
@@ -50,6 +51,8 @@ def test_a_space_file_and_a_budget(cli, tmp_path):
         ((*ADD, "--out", "x.parquet", "--budget", "20"), "such as 90s, 20m or 2h"),
         (("measure", "vector_add", "--out", "x.parquet", "--gpus", "first"), "expected indices such as 0,1"),
         (("measure", "vector_add", "--out", "x.parquet", "--gpus", "0,0"), "named twice"),
+        ((*ADD, "--out", "x.parquet", "--dask", "tcp://x:1", "--gpus", "fake:h200,fake:b200"), "expected one GPU and no --jobs"),
+        ((*ADD, "--out", "x.parquet", "--dask", "tcp://x:1", "--jobs", 2), "one process on one GPU"),
         (("measure", "nothing", "--out", "x.parquet"), "no description 'nothing'"),
     ],
 )

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
@@ -353,29 +354,37 @@ def test_no_slot_has_two_tasks_at_once():
     assert held.most == 2
 
 
-def test_a_dask_cluster_measures_the_same(tmp_path, cli):
+def test_a_dask_cluster_measures_the_same_with_one_process_on_each_worker(tmp_path, marked_gpu, cli):
     distributed = pytest.importorskip("distributed")
     swept.sweep_to(str(tmp_path / "local.parquet"), count=12)
-    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
-    with cluster, distributed.Client(cluster) as client:
-        executor = client.get_executor(pure=False)
-        slots = [Slot("fake:h200", n) for n in range(2)]
-        done = measure(Sweep("vector_add", swept.table(12), tmp_path / "dask.parquet"), executor, slots, local=False)
-        client.run(close_children)
-        space = tmp_path / "space.csv"
-        swept.table(12).to_csv(space, index=False)
-        dask = ("--dask", cluster.scheduler_address, "--gpus", "fake:h200")
-        typed = cli("measure", "vector_add", "--space", space, *dask, "--out", tmp_path / "typed.parquet", "--json").json
-    assert done.statuses == typed["statuses"] == {"ok": 12}
-    for name in ("dask", "typed"):
-        pd.testing.assert_frame_equal(settled(tmp_path / f"{name}.parquet"), settled(tmp_path / "local.parquet"))
+    space, done = tmp_path / "space.csv", threading.Event()
+    swept.table(12).to_csv(space, index=False)
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None)
+    with cluster, ThreadPoolExecutor(1) as thread:
+
+        def watched() -> int:
+            most = 0
+            while not done.wait(0.02):
+                most = max(most, len(workers_of(marked_gpu)))
+            return most
+
+        watching = thread.submit(watched)
+        dask = ("--dask", cluster.scheduler_address, "--gpus", marked_gpu)
+        typed = cli("measure", "vector_add", "--space", space, *dask, "--out", tmp_path / "dask.parquet", "--json")
+        done.set()
+        most = watching.result()
+        left = workers_of(marked_gpu)
+    assert typed.json["statuses"] == {"ok": 12}
+    pd.testing.assert_frame_equal(settled(tmp_path / "dask.parquet"), settled(tmp_path / "local.parquet"))
+    assert most == 2, "one process on each worker, though it has two threads"
+    assert not left
 
 
 def test_a_stopped_sweep_ends_cleanly(tmp_path):
     done = []
     with ThreadPoolExecutor(1) as executor:
         asked = Sweep("vector_add", swept.table(6), tmp_path / "add.parquet")
-        first = measure(asked, executor, [FAKE], watch=lambda *_: done.append(1), stop=lambda: len(done) >= 2)
+        first = measure(asked, executor, [FAKE], watch=lambda *_: done.append(1), left_s=lambda: 2 - len(done))
         assert (first.measured, first.remaining) == (2, 4)
         second = measure(replace(asked, limit=5), executor, [FAKE])
         assert (second.measured, second.remaining) == (3, 1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,12 +18,12 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from costmodel.cli.executors import executor_of
 from costmodel.cli.inputs import settings, table_of
 from costmodel.cli.options import Json, Sets, print_result
 from costmodel.cost import find_description
 from costmodel.errors import CostModelError, MeasureError
-from costmodel.measure import Outcome, Settings, Slot, Sweep, measure
-from costmodel.measure.child import close_children
+from costmodel.measure import Outcome, Settings, Sweep, measure
 from costmodel.measure.code import coded_names, measured_space
 from costmodel.measure.live import GpuError
 from costmodel.measure.task import Row
@@ -33,6 +33,8 @@ __all__ = ["measure_command"]
 
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_COUNTERS_PART = 0.25
+"""Of the budget: kept for counters where they are asked for, since times take all that they are given."""
 _LINE_S = 10.0
 _MOST_REASONS = 5
 
@@ -53,7 +55,9 @@ def measure_command(
         str, typer.Option(metavar="N,…", help="Indices of GPUs, or fake:NAME for a dry run with the model's own times.")
     ] = "0",
     jobs: Annotated[int, typer.Option(min=1, help="Processes for each GPU: while one runs, the others compile.")] = 1,
-    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Measure on the workers of a Dask scheduler.")] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Measure on the workers of a Dask scheduler, one process on each.")
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", "-d", help="Profile that predicts, if not the GPU's own.")] = None,
     counters: Annotated[int, typer.Option(min=0, help="Configurations of each kernel whose hardware counters ncu reads.")] = 0,
     limit: Annotated[
@@ -78,7 +82,7 @@ def measure_command(
     if suite and (space is not None or sets):
         raise MeasureError("--suite measures each description's own space; leave out --space and --set")
     chosen = replace(Settings(), seed=seed, timeout_s=timeout)
-    ends = None if budget is None else time.monotonic() + seconds_of(budget)
+    began, budget_s = time.monotonic(), math.inf if budget is None else seconds_of(budget)
     command = " ".join(["costmodel", *sys.argv[1:]])
     if suite:
         todo = [(name, out / f"{name}.parquet", _own_table(name)) for name in coded_names()]
@@ -89,25 +93,28 @@ def measure_command(
         description = find_description(target)
         todo = [(target, out, table_of(description, space, settings(sets, description), measured_space(description)))]
     asked = [Sweep(name, table, path, chosen, device, counters, limit, restart, command) for name, path, table in todo]
-    if suite and counters:  # times of all kernels come before counters of any
-        asked = [*(replace(one, counters=0) for one in asked), *(replace(one, restart=False) for one in asked)]
+    passes = [(1.0, asked)]
+    if counters:  # times of all kernels come before counters of any
+        times, counts = [replace(one, counters=0) for one in asked], [replace(one, restart=False) for one in asked]
+        passes = [(1.0 - _COUNTERS_PART, times), (1.0, counts)]
     outcomes: dict[str, Outcome] = {}
     errors: dict[str, str] = {}
-    with _executor(gpus, jobs, dask) as (executor, slots, local):
-        for n, one in enumerate(asked):
-            stop = _stop(ends, len(todo) - n % len(todo))
-            try:
-                with _progress(one.target) as watch:
-                    done = measure(one, executor, slots, watch=watch, stop=stop, local=local)
-            except CostModelError as error:
-                if not suite or isinstance(error, GpuError):
-                    raise
-                errors[one.target] = f"{one.target}: {error}"
-                continue
-            errors.pop(one.target, None)
-            before = outcomes.get(one.target)
-            measured, seconds = (before.measured, before.seconds) if before else (0, 0.0)
-            outcomes[one.target] = replace(done, measured=measured + done.measured, seconds=seconds + done.seconds)
+    with executor_of(gpus, jobs, dask) as (executor, slots, local):
+        for part, sweeps in passes:
+            for n, one in enumerate(sweeps):
+                left_s = _share(began + part * budget_s, len(sweeps) - n)
+                try:
+                    with _progress(one.target) as watch:
+                        done = measure(one, executor, slots, watch=watch, left_s=left_s, local=local)
+                except CostModelError as error:
+                    if not suite or isinstance(error, GpuError):
+                        raise
+                    errors[one.target] = f"{one.target}: {error}"
+                    continue
+                errors.pop(one.target, None)
+                before = outcomes.get(one.target)
+                measured, seconds = (before.measured, before.seconds) if before else (0, 0.0)
+                outcomes[one.target] = replace(done, measured=measured + done.measured, seconds=seconds + done.seconds)
     values = [asdict(o) for o in outcomes.values()]
     told = {"sweeps": values, "errors": list(errors.values())} if suite else values[0]
     print_result(told, shown([*outcomes.values()], [*errors.values()]), as_json)
@@ -136,52 +143,11 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
-def slots_of(gpus: str, jobs: int) -> list[Slot]:
-    """A place for each process of each GPU.
-
-    Raises:
-        MeasureError: not a list of indices, nor a fake.
-    """
-    names = [g.strip() for g in gpus.split(",")]
-    for name in names:
-        if not name.isdecimal() and not name.startswith("fake:"):
-            raise MeasureError(f"--gpus {gpus}: expected indices such as 0,1, or fake:h200; got {name!r}")
-    if len(set(names)) < len(names):
-        raise MeasureError(f"--gpus {gpus}: a GPU is named twice; give --jobs for more processes on one")
-    return [Slot(name, n) for n in range(jobs) for name in names]
-
-
-@contextmanager
-def _executor(gpus: str, jobs: int, dask: str | None) -> Iterator[tuple[Executor, list[Slot], bool]]:
-    """An executor, the slots it serves, and whether they are on this machine."""
-    slots = slots_of(gpus, jobs)
-    if dask is None:
-        with ThreadPoolExecutor(len(slots)) as threads:
-            try:
-                yield threads, slots, True
-            finally:
-                close_children()
-        return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise MeasureError("--dask needs the package distributed: pip install 'costmodel[dask]'") from None
-    with Client(dask, timeout=30) as client:
-        workers = len(client.nthreads())
-        if not workers:
-            raise MeasureError(f"--dask {dask}: the scheduler has no workers; start some with `dask worker {dask}`")
-        try:
-            yield client.get_executor(pure=False), [Slot(slots[0].gpu, n) for n in range(workers)], False
-        finally:
-            client.run(close_children)
-
-
-def _stop(ends: float | None, kernels: int) -> Callable[[], bool]:
-    """Says when this kernel's share of the time is over: what is left is divided among the kernels that are."""
-    if ends is None:
-        return lambda: False
-    share = time.monotonic() + max(ends - time.monotonic(), 0.0) / kernels
-    return lambda: time.monotonic() >= share
+def _share(ends: float, kernels: int) -> Callable[[], float]:
+    """Seconds left of this kernel's share of the time: what is left is divided among the kernels that are."""
+    now = time.monotonic()
+    share = now + max(ends - now, 0.0) / kernels
+    return lambda: share - time.monotonic()
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """From the side of the sweep: the processes that hold GPUs, one for each slot, replaced when they are lost.
 
 `perform` runs in a worker of any executor, a thread or a process near or far; the child belongs to the process it runs
-in. A configuration that costs the child its life, its CUDA context or its memory is tried once more in a fresh one,
-since something else may have been the cause; the second time is its fate.
+in, which has one for each slot that it is given. A configuration that costs the child its life, its CUDA context or its
+memory is tried once more in a fresh one, since something else may have been the cause; the second time is its fate.
 """
 
 from __future__ import annotations

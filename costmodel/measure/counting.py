@@ -1,6 +1,8 @@
 """Hardware counters: configurations run once more under Nsight Compute, one launch of each, and its CSV is read back.
 
-Counters are those of a warm launch (`--cache-control none`, after two launches), as times are. Clocks are left alone.
+The launch comes after two others with the caches left as they are (`--cache-control none`), as times are taken; clocks are
+left alone. It is warm in its first pass only: `METRICS` are more than one pass can count, so ncu runs the kernel again
+for each further group of them, after it put back what the kernel had written, and the L2 holds what that left in it.
 ncu is asked which metrics the GPU has; what it still does not know when profiling is dropped, with a note.
 Source: Nsight Compute CLI documentation (`--page raw --csv`: a header line, a line of units, then a line for each
 launch; `--print-units base`; `--profile-from-start`; `--query-metrics`).
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 import signal
@@ -38,7 +41,8 @@ METRICS = (
 )
 """What is asked for: all that the model predicts, spills, traffic between L2 partitions, instructions, and the launch's time
 under the profiler in ns."""
-_BATCH = 20
+_BATCH = 5
+"""Configurations of one start of ncu, which is what is lost where it fails or the time is over."""
 _TO_NS = {"ns": 1.0, "nsecond": 1.0, "us": 1e3, "usecond": 1e3, "ms": 1e6, "msecond": 1e6, "s": 1e9, "second": 1e9}
 _UNKNOWN = re.compile(r"Failed to find metric (.*)")
 _LISTED = re.compile(r"^(\w+__\w+)", re.MULTILINE)
@@ -46,7 +50,11 @@ _REASON = 300
 
 
 def count(
-    tasks: Sequence[Task], gpu: str, settings: Settings, record: Callable[[Task, Row], None], stop: Callable[[], bool]
+    tasks: Sequence[Task],
+    gpu: str,
+    settings: Settings,
+    record: Callable[[Task, Row], None],
+    left_s: Callable[[], float] = lambda: math.inf,
 ) -> tuple[str, ...]:
     """Count what launches of configurations do.
 
@@ -55,7 +63,7 @@ def count(
         gpu: as in `task.Slot`.
         settings: of the sweep.
         record: is given the counters of each.
-        stop: asked before each batch.
+        left_s: time that may still be spent; asked before each batch, which is ended when it is over.
 
     Returns:
         What could not be counted, and why.
@@ -64,11 +72,15 @@ def count(
     if ncu is None:
         return ("counters: ncu (Nsight Compute) is not on the PATH nor where CUDA_HOME says; none were read",)
     notes: list[str] = []
-    metrics, at = _available(ncu, gpu, settings), 0
-    while at < len(tasks) and not stop():
+    metrics: Sequence[str] | None = None
+    at = 0
+    while at < len(tasks) and (left := left_s()) > 0.0:
         batch = tasks[at : at + _BATCH]
         try:
-            rows, missing = _batch(ncu, batch, gpu, settings, metrics)
+            if metrics is None:
+                metrics = _available(ncu, gpu, min(settings.start_timeout_s, left))
+                continue
+            rows, missing = _batch(ncu, batch, gpu, settings, metrics, left)
         except MeasureError as error:
             return (*notes, f"counters: {error}")
         if missing:
@@ -134,15 +146,15 @@ def matched(launches: Sequence[tuple[str, str]], counted: Sequence[tuple[str, Ro
     return found
 
 
-def _available(ncu: str, gpu: str, settings: Settings) -> list[str]:
+def _available(ncu: str, gpu: str, limit_s: float) -> list[str]:
     """Those of `METRICS` that the GPU has; all of them where ncu does not tell."""
-    said = _run([ncu, "--query-metrics"], child_environment(gpu), settings.start_timeout_s)
+    said = _run([ncu, "--query-metrics"], child_environment(gpu), limit_s)
     listed = set(_LISTED.findall(said))
     return [m for m in METRICS if m.partition(".")[0] in listed] or list(METRICS)
 
 
 def _batch(
-    ncu: str, tasks: Sequence[Task], gpu: str, settings: Settings, metrics: Sequence[str]
+    ncu: str, tasks: Sequence[Task], gpu: str, settings: Settings, metrics: Sequence[str], left_s: float
 ) -> tuple[dict[str, Row], tuple[str, ...]]:
     """Counters by key; or the metrics that the GPU does not have."""
     with tempfile.TemporaryDirectory(prefix="costmodel-") as name:
@@ -152,7 +164,7 @@ def _batch(
         asked.write_text(json.dumps(requests), encoding="utf-8")
         program = [sys.executable, "-P", "-m", "costmodel.measure.counted", gpu, str(asked), str(launched)]
         command = ncu_command(ncu, metrics, log, program)
-        limit_s = settings.start_timeout_s + len(tasks) * settings.timeout_s
+        limit_s = min(settings.start_timeout_s + len(tasks) * settings.timeout_s, left_s)
         said = _run(command, child_environment(gpu), limit_s) + (log.read_text(encoding="utf-8") if log.exists() else "")
         unknown = " ".join(_UNKNOWN.findall(said))  # a name, or a regular expression of its beginning
         missing = tuple(m for m in metrics if re.search(rf"\b{m.partition('.')[0]}\b", unknown))
@@ -183,7 +195,7 @@ def _run(command: Sequence[str], environment: dict[str, str], limit_s: float) ->
         except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise MeasureError(f"ncu took more than {limit_s:g} s") from None
+                raise MeasureError(f"ncu took more than {limit_s:.0f} s, its limit or what was left of the budget") from None
             raise
     return said.decode(errors="replace")
 

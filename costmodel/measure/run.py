@@ -7,6 +7,7 @@ in the journal's header with time, version and commit, before anything runs; a s
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -93,7 +94,7 @@ def measure(
     slots: list[Slot],
     *,
     watch: Callable[[Row, int, int], None] = lambda *_: None,
-    stop: Callable[[], bool] = lambda: False,
+    left_s: Callable[[], float] = lambda: math.inf,
     local: bool = True,
 ) -> Outcome:
     """Measure a space of configurations, or what is left of it.
@@ -103,7 +104,7 @@ def measure(
         executor: any; see `sweep`.
         slots: places to measure in.
         watch: told each row, with how many configurations are done and how many there are.
-        stop: asked before each configuration; true cuts the sweep short.
+        left_s: time that may still be spent, asked before each configuration; none cuts the sweep short.
         local: whether the GPUs are in this machine; counters are read here only.
 
     Example:
@@ -139,7 +140,7 @@ def measure(
     if journal.resumed:
         journal.add("session", _now(), facts)
     try:
-        notes = _run(asked, description, space, journal, executor, slots, watch, stop, local)
+        notes = _run(asked, description, space, journal, executor, slots, watch, left_s, local)
     except BaseException:
         close_children()
         raise
@@ -174,10 +175,13 @@ def _run(
     executor: Executor,
     slots: list[Slot],
     watch: Callable[[Row, int, int], None],
-    stop: Callable[[], bool],
+    left_s: Callable[[], float],
     local: bool,
 ) -> tuple[int, tuple[str, ...]]:
-    """Measure and count what is missing; how many were measured, and what is to be said."""
+    """Count and measure what is missing; how many were measured, and what is to be said.
+
+    What ran in an earlier sweep is counted first, for the times that are missing may take all that is left.
+    """
     before = len(journal.rows)
     predictions = journal.header["predictions"]
 
@@ -187,17 +191,22 @@ def _run(
         journal.add("row", task.key, row)
         watch(row, len(journal.rows), len(space.tasks))
 
-    order = shuffled(list(space.tasks), asked.settings.seed)[: asked.limit]
-    sweep([t for t in order if t.key not in journal.rows], executor, slots, record, stop)
-    notes: tuple[str, ...] = ()
-    if asked.counters and not local:
-        notes = ("counters: read on this machine only, not through Dask",)
-    elif asked.counters:
+    def uncounted() -> list[Task]:
         ran = [t for t in order if journal.rows.get(t.key, {}).get("status") == "ok"][: asked.counters]
-        missing = [t for t in ran if t.key not in journal.counters]
-        if missing:
-            notes = count(missing, slots[0].gpu, asked.settings, lambda t, row: journal.add("counters", t.key, row), stop)
-    return len(journal.rows) - before, notes
+        return [t for t in ran if t.key not in journal.counters]
+
+    def counted(tasks: list[Task]) -> tuple[str, ...]:
+        if not tasks:
+            return ()
+        if not local:
+            return ("counters: read on this machine only, not through Dask",)
+        return count(tasks, slots[0].gpu, asked.settings, lambda t, row: journal.add("counters", t.key, row), left_s)
+
+    order = shuffled(list(space.tasks), asked.settings.seed)[: asked.limit]
+    notes = counted(tried := uncounted())
+    sweep([t for t in order if t.key not in journal.rows], executor, slots, record, lambda: left_s() <= 0.0)
+    notes += counted([t for t in uncounted() if t not in tried])
+    return len(journal.rows) - before, tuple(dict.fromkeys(notes))
 
 
 def _journal(asked: Sweep, description: Description, space: Space, facts: Row, device: Device | None) -> Journal:

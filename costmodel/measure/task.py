@@ -69,6 +69,8 @@ class Slot:
     """An index among the visible GPUs, or `fake:` and a profile."""
     number: int = 0
     """Several processes share a GPU: while one runs, the others compile."""
+    worker: str = field(default="", compare=False)
+    """Of Dask: address of the worker whose process it is; slots of different workers are equal, as indices of GPUs are."""
 
 
 @dataclass(frozen=True, slots=True)
