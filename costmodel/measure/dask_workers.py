@@ -27,7 +27,7 @@ class DaskWorkers(Executor):
         self.workers = tuple(client.nthreads())
         if not self.workers:
             scheduler = client.scheduler.address
-            raise MeasureError(f"--dask {scheduler}: the scheduler has no workers; start some with `dask worker {scheduler}`")
+            raise MeasureError(f"Dask scheduler {scheduler}: it has no workers; start some with `dask worker {scheduler}`")
 
     def slots(self, gpu: str) -> list[Slot]:
         """One on each worker; equal, so that two that meet on a worker share its process."""
