@@ -123,7 +123,7 @@ def test_rows_of_one_gpu_that_are_left_out_are_counted(two_gpus: Path, monkeypat
     mapping = dataset_mapping("matmul_fp16")
     assert mapping is not None
     partly = replace(mapping, where="N > 1024", otherwise="it is too small")
-    monkeypatch.setattr("costmodel.validate.run.dataset_mapping", lambda name: partly)
+    monkeypatch.setattr("costmodel.validate.case.dataset_mapping", lambda name: partly)
     report = validate(load(two_gpus / "two.csv")[1])
     assert report.metrics.n == 2
     assert report.notes == ("matmul_fp16 on A100: 1 of 3 left out: N > 1024 does not hold: it is too small",)

@@ -24,11 +24,46 @@ def test_a_sweep_is_told_and_written(cli, tmp_path):
     assert done.code == 0, done.err
     assert "vector_add on fake NVIDIA H200" in done.out
     assert "6 ok" in done.out
+    assert "no code" not in done.out
     assert len(pd.read_parquet(out)) == 6
     again = cli(*ADD, "--out", out, "--json").json
     assert (again["measured"], again["statuses"], again["predicted_with"]) == (0, {"ok": 6}, "h200")
     assert cli("validate", out, "--device", "h200", "--json").json[0]["rho"] > 0.9
-    assert cli("validate", out).code == 2  # no GPU is called `fake …`
+    dry = cli("validate", out)
+    assert dry.code == 0, dry.err
+    assert "vector_add on fake NVIDIA H200 (h200)" in dry.out
+    assert "fake NVIDIA H200: a dry run" in dry.out + dry.err
+
+
+OWN = """
+from costmodel import kernel
+from costmodel.dtypes import f32
+
+@kernel
+def scale(k, *, N, B):
+    x, y = k.buffer("x", (N,), f32), k.buffer("y", (N,), f32)
+    with k.blocks(N // B) as b, k.threads(B) as t:
+        k.copy(x[b * B + t], y[b * B + t], "scale")
+"""
+
+
+def test_a_users_own_description_goes_round_in_both_formats(cli, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    (tmp_path / "space.yaml").write_text("N: [1048576, 4194304]\nB: [64, 256]\n")
+    for end in ("parquet", "json"):
+        out = tmp_path / f"own.{end}"
+        asked = ("measure", f"{file}:scale", "--gpus", "fake:h200", "--space", tmp_path / "space.yaml")
+        done = cli(*asked, "--out", out)
+        assert "4 ok" in done.out
+        assert "no code beside it" in " ".join(done.out.split())  # it cannot be measured, which is said
+        (report,) = cli("validate", out, "--json").json
+        assert (report["kernel"], report["device"], report["n"]) == ("scale", "h200", 4)
+    file.rename(tmp_path / "moved.py")
+    lost = cli("validate", out)
+    assert lost.code == 2
+    assert f"{file}: no such file" in lost.err
+    assert cli("validate", out, "--kernel", f"{tmp_path / 'moved.py'}:scale").code == 0
 
 
 def test_a_space_file_and_a_budget(cli, tmp_path):

@@ -17,8 +17,9 @@ import pytest
 from costmodel.cli import main
 from costmodel.errors import DataError
 from costmodel.provenance import Provenance
+from costmodel.validate.case import prepare
 from costmodel.validate.page import markdown, page, write_report
-from costmodel.validate.run import Report, compare, prepare
+from costmodel.validate.run import Report, compare
 from costmodel.validate.suite import Choice, Skipped, load_files, reports
 from tests.test_suite import timed
 

@@ -21,9 +21,10 @@ from costmodel.errors import DataError, DescriptionError
 from costmodel.provenance import provenance
 from costmodel.validate import baselines, load, metrics, validate
 from costmodel.validate.baselines import Others
+from costmodel.validate.case import prepare
 from costmodel.validate.failures import foresight, is_resource, kind
 from costmodel.validate.fitted import FITTED, fits_on
-from costmodel.validate.run import Report, compare, prepare
+from costmodel.validate.run import Report, compare
 from costmodel.validate.samples import MOST_POINTS, points
 from costmodel.validate.suite import Choice, Skipped, load_files, reports
 from costmodel.validate.vendor import GPUS, matmul_heuristics

@@ -121,8 +121,8 @@ def test_a_file_says_how_it_was_made(tmp_path):
 def test_t4_is_read_back_alike(tmp_path):
     swept.sweep_to(str(tmp_path / "add.parquet"), count=5, faults=(("N=131072", "wrong"),))
     swept.sweep_to(str(tmp_path / "add.json"), count=5, faults=(("N=131072", "wrong"),))
-    (one,), (other,) = (data.load(tmp_path / f"add.{end}", {"kernel": "vector_add"}) for end in ("parquet", "json"))
-    assert other.gpu == one.gpu
+    (one,), (other,) = (data.load(tmp_path / f"add.{end}") for end in ("parquet", "json"))
+    assert (other.gpu, other.kernel, other.target) == (one.gpu, one.kernel, one.target) == (one.gpu, "vector_add", "vector_add")
     assert list(other.failed["N"]) == [131072]
     for name in ("N", "B", "time_ms", "predicted_ms", "cold_ms", "regs_per_thread"):
         assert other.rows[name].to_numpy() == pytest.approx(one.rows[name].to_numpy()), name

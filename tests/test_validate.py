@@ -16,7 +16,7 @@ from costmodel.cli import show
 from costmodel.cost import DatasetMapping, find_description
 from costmodel.errors import DataError, DescriptionError, ProfileError
 from costmodel.report.text import plain
-from costmodel.validate import Measured, Report, load, metrics, run, validate
+from costmodel.validate import Measured, Report, case, load, metrics, validate
 from costmodel.validate.baselines import BASELINES
 
 ROWS = 24
@@ -135,7 +135,7 @@ def test_a_mapping_may_rename_columns(tmp_path):
 def test_a_constant_stands_for_a_column(tmp_path, monkeypatch):
     table = configurations().assign(B=256)
     mapping = DatasetMapping(ADD, {"N": "size", "B": 256}, {}, where="size > 0")
-    monkeypatch.setattr(run, "dataset_mapping", lambda name: mapping if name == "mine" else None)
+    monkeypatch.setattr(case, "dataset_mapping", lambda name: mapping if name == "mine" else None)
     frame = timed(table).rename(columns={"N": "size"}).drop(columns="B").assign(kernel="mine")
     report = report_of(frame, tmp_path)
     scores = Scorer(ADD, "V100").score(table)

@@ -20,7 +20,7 @@ from costmodel.cost import description_names, find_description, search_space
 from costmodel.errors import MeasureError
 from costmodel.ir import Description
 
-__all__ = ["Code", "coded_names", "find_code", "measured_space", "source_digest"]
+__all__ = ["Code", "coded_names", "find_code", "has_code", "measured_space", "source_digest"]
 
 _KEYS = frozenset(("cuda", "triton", "entry", "arguments", "reference", "inputs", "tolerance", "space"))
 
@@ -82,9 +82,14 @@ def find_code(description: Description) -> Code:
     )
 
 
+def has_code(description: Description) -> bool:
+    """Whether a description's module says what implements it."""
+    return _entry(description)[1] is not None
+
+
 def coded_names() -> tuple[str, ...]:
     """Descriptions of the package that have code beside them: the suite."""
-    return tuple(n for n in description_names() if _entry(find_description(n))[1] is not None)
+    return tuple(n for n in description_names() if has_code(find_description(n)))
 
 
 def measured_space(description: Description) -> dict[str, Any] | None:

@@ -18,8 +18,10 @@ from costmodel.device import find_device
 from costmodel.errors import SizeError
 from costmodel.measure.task import Row, Task
 
-__all__ = ["FakeBench"]
+__all__ = ["DRY", "FakeBench"]
 
+DRY = "fake "
+"""Stands before the name of the GPU in everything that a dry run writes."""
 _NOISE = 0.02
 """Largest relative deviation of a time from the model's."""
 
@@ -32,7 +34,7 @@ class FakeBench:
 
     def facts(self) -> dict[str, Any]:
         """Name and architecture; nothing was read from any GPU."""
-        return {"name": f"fake {self.device.title}", "architecture": self.device.compute_capability, "fake": True}
+        return {"name": f"{DRY}{self.device.title}", "architecture": self.device.compute_capability, "fake": True}
 
     def measure(self, task: Task, stage: Callable[[str], None]) -> Row:
         """What a GPU might have said."""

@@ -25,7 +25,7 @@ from costmodel.device import Device, find_device
 from costmodel.errors import MeasureError, ProfileError
 from costmodel.ir import Description
 from costmodel.measure.child import close_children, facts_of
-from costmodel.measure.code import find_code, source_digest
+from costmodel.measure.code import find_code, has_code, source_digest
 from costmodel.measure.counting import count
 from costmodel.measure.journal import Journal, journal_path
 from costmodel.measure.space import Space, kind_of, predicted, shuffled, space_of
@@ -37,6 +37,7 @@ from costmodel.provenance import provenance
 __all__ = ["Outcome", "Sweep", "measure"]
 
 _FAKE = "fake:"
+_REHEARSED = "no code beside it (CODE in its module): a rehearsal of the model only, which no GPU can measure"
 _NOT_COMPARED = ("timeout_s", "compile_timeout_s", "start_timeout_s", "fake_s")
 
 
@@ -126,7 +127,8 @@ def measure(
     check_columns(description.arguments, description.name)
     if asked.out.suffix not in (".parquet", ".json"):
         raise MeasureError(f"{asked.out}: expected a name that ends in .parquet, or in .json for T4")
-    if not slots[0].gpu.startswith(_FAKE):
+    rehearsed = slots[0].gpu.startswith(_FAKE) and not has_code(description)
+    if not rehearsed:
         find_code(description)
     space = space_of(description, target, asked.table, asked.settings)
     journal_file = journal_path(asked.out)
@@ -163,7 +165,7 @@ def measure(
         reasons=dict(failed),
         seconds=time.monotonic() - began,
         predicted_with=journal.header["predicted"]["profile"],
-        notes=notes[1],
+        notes=(*((_REHEARSED,) if rehearsed else ()), *notes[1]),
     )
 
 
@@ -226,6 +228,7 @@ def _journal(asked: Sweep, description: Description, space: Space, facts: Row, d
     header = {
         "begun_at": _now(),
         "command": asked.command,
+        "target": placed(asked.target),
         "machine": made.machine,
         "facts": facts,
         "configurations": len(space.tasks),

@@ -80,10 +80,11 @@ def write_rows(out: Path, rows: Sequence[Row], arguments: Sequence[str], metadat
 
 
 def metadata_of(path: Path) -> dict[str, Any]:
-    """What a Parquet file of measurements says of itself."""
+    """What a Parquet file of measurements says of itself; nothing where it is not ours."""
     import pyarrow.parquet
 
-    found: dict[str, Any] = json.loads(pyarrow.parquet.read_schema(path).metadata[METADATA_KEY])
+    written = (pyarrow.parquet.read_schema(path).metadata or {}).get(METADATA_KEY)
+    found: dict[str, Any] = {} if written is None else json.loads(written)
     return found
 
 

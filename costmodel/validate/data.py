@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from costmodel.errors import DataError
+from costmodel.measure.table import metadata_of
 from costmodel.validate.tuners import read_tuner_file
 
 __all__ = ["READABLE", "REQUIRED", "Measured", "NotTimingsError", "load", "read"]
@@ -54,6 +55,8 @@ class Measured:
     """Configurations that did not: status other than `ok`, or no time."""
     notes: tuple[str, ...] = ()
     """What had to be repaired or ignored when the file was read."""
+    target: str = ""
+    """What `costmodel measure` was told to measure, as `cost.find_description` takes it; empty in other files."""
 
 
 def load(path: str | Path, given: Mapping[str, Any] | None = None) -> tuple[Measured, ...]:
@@ -66,10 +69,10 @@ def load(path: str | Path, given: Mapping[str, Any] | None = None) -> tuple[Meas
     Raises:
         DataError: The file cannot be used; see `read`.
     """
-    frame, notes = _read(path, given or {})
+    frame, notes, target = _read(path, given or {})
     ran = _ran(frame)
     return tuple(
-        Measured(str(path), str(kernel), str(gpu), table[ran[table.index]], table[~ran[table.index]], notes)
+        Measured(str(path), str(kernel), str(gpu), table[ran[table.index]], table[~ran[table.index]], notes, target)
         for (kernel, gpu), table in frame.groupby(["kernel", "gpu"], sort=False)
     )
 
@@ -89,9 +92,9 @@ def read(path: str | Path, given: Mapping[str, Any] | None = None) -> pd.DataFra
     return _read(path, given or {})[0]
 
 
-def _read(path: str | Path, given: Mapping[str, Any]) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The checked table and what is to be said of it."""
-    frame, notes = _table(Path(path))
+def _read(path: str | Path, given: Mapping[str, Any]) -> tuple[pd.DataFrame, tuple[str, ...], str]:
+    """The checked table, what is to be said of it, and what was measured, if the file says so."""
+    frame, notes, target = _table(Path(path))
     frame = frame.assign(**{name: value for name, value in given.items() if name not in frame.columns})
     kept = [name for name in given if name not in REQUIRED and (frame[name] != given[name]).any()]
     notes += tuple(f"the file has its own column '{name}': --set {name}={given[name]} was not used" for name in kept)
@@ -111,10 +114,10 @@ def _read(path: str | Path, given: Mapping[str, Any]) -> tuple[pd.DataFrame, tup
         if pd.api.types.is_integer_dtype(dtype) and dtype.itemsize < 8
     }
     columns = {**narrow, **dict.fromkeys(("kernel", "gpu"), str)}
-    return frame.astype(columns).assign(time_ms=_times(path, frame)), notes
+    return frame.astype(columns).assign(time_ms=_times(path, frame)), notes, target
 
 
-def _table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...], str]:
     """Read the file, turning whatever the readers raise into one error."""
     suffix = path.suffix.lower()
     if suffix not in READABLE:
@@ -127,9 +130,10 @@ def _table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         return read_tuner_file(path)
     try:
         if suffix == ".csv":
-            return pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), low_memory=False), ()
+            return pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), low_memory=False), (), ""
         frame = pd.read_parquet(path, engine="pyarrow")
-        return frame.reset_index(drop=list(frame.index.names) == [None]), ()  # a named index is columns too
+        target = str(metadata_of(path).get("target", ""))
+        return frame.reset_index(drop=list(frame.index.names) == [None]), (), target  # a named index is columns too
     except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are children of these
         first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise DataError(f"{path}: cannot be read as {suffix[1:]}: {first}; is it complete, and what its name says?") from None

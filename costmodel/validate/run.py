@@ -1,8 +1,7 @@
 """Correlate predicted with measured times: one report for each kernel × GPU of a file.
 
-Rows become configurations by the data set's mapping (`cost.dataset_mapping`) or by equal names. A
-configuration that ran although the model says it cannot is counted and left out of the figures; the
-baselines and the counters use the same rows as the model.
+A configuration that ran although the model says it cannot is counted and left out of the figures; the baselines and the
+counters use the same rows as the model.
 """
 
 from __future__ import annotations
@@ -16,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from costmodel.cost import CHARGES, NSIGHT, DatasetMapping, Scores, dataset_mapping, find_description, score_measured
-from costmodel.device import Device, find_device
+from costmodel.cost import CHARGES, DatasetMapping, Scores, score_measured
+from costmodel.device import Device
 from costmodel.errors import DataError
 from costmodel.ir import Description
 from costmodel.validate import baselines
 from costmodel.validate.baselines import Baseline, Others
+from costmodel.validate.case import Case, arguments_of, prepare
 from costmodel.validate.counted import counter_errors
 from costmodel.validate.data import Measured
 from costmodel.validate.failures import Foresight, foresight
@@ -29,41 +29,12 @@ from costmodel.validate.metrics import Metrics, metrics
 from costmodel.validate.samples import Outlier, Points, outliers, points
 from costmodel.validate.vendor import matmul_heuristics
 
-__all__ = ["ABLATION_ROWS", "Case", "NoRowsError", "NotDescribedError", "Report", "compare", "prepare", "validate"]
+__all__ = ["ABLATION_ROWS", "Report", "compare", "validate"]
 
 ABLATION_ROWS = {"most": 20_000, "slow": 1_000}
 """Of one kernel × GPU: beyond these a charge is switched off for a sample only; `slow` is for a kernel of which a second
 prices fewer than `SLOW_PER_S`."""
 SLOW_PER_S = 1_500.0
-
-
-class NoRowsError(DataError):
-    """None of the rows of a kernel × GPU can be judged: none ran and has a time, or none was asked for."""
-
-
-class NotDescribedError(NoRowsError):
-    """The description holds for none of the rows that ran."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Case:
-    """One kernel on one GPU, ready to be priced."""
-
-    measured: Measured
-    mapping: DatasetMapping
-    device: Device
-    rows: pd.DataFrame
-    """Configurations that ran and were asked for."""
-    failed: pd.DataFrame
-    arguments: pd.DataFrame
-    """Of the description, for each of `rows`."""
-    notes: tuple[str, ...] = ()
-    """What was left out."""
-
-    @property
-    def as_other(self) -> Others:
-        """What it is to another GPU."""
-        return Others(self.device.name, self.arguments.assign(time_ms=self.rows["time_ms"].to_numpy()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,38 +87,6 @@ def validate(measured: Measured, kernel: str | None = None, device: Device | Non
         ProfileError: no profile of that name.
     """
     return compare(prepare(measured, kernel, device, query))
-
-
-def prepare(measured: Measured, kernel: str | None = None, device: Device | None = None, query: str | None = None) -> Case:
-    """Find description and profile, choose the rows, and make arguments of them.
-
-    Args:
-        measured: one kernel on one GPU.
-        kernel: as for `validate`.
-        device: as for `validate`.
-        query: as for `validate`.
-
-    Raises:
-        DataError: columns that the description needs are missing, or no row is left.
-        DescriptionError: no description of that name.
-        ProfileError: no profile of that name.
-    """
-    mapping = _mapping(kernel or measured.kernel)
-    found = device or find_device(mapping.gpus.get(measured.gpu, measured.gpu))
-    where = f"{measured.file}: {measured.kernel} on {measured.gpu}"
-    if measured.rows.empty:
-        raise NoRowsError(f"{where}: no measured row is left: {_unmeasured(measured.failed)}")
-    described, failed = (_chosen(measured, t, mapping.where) for t in (measured.rows, measured.failed))
-    outside = f"{mapping.where} does not hold: {mapping.otherwise}" if mapping.otherwise else f"{mapping.where} does not hold"
-    if described.empty:
-        raise NotDescribedError(f"{where}: {outside}")
-    rows, failed = (_chosen(measured, t, query or "") for t in (described, failed))
-    if rows.empty:
-        raise NoRowsError(f"{where}: no measured row is left; check status and --query")
-    out = len(measured.rows) - len(described)
-    notes = (f"{measured.kernel} on {measured.gpu}: {out} of {len(measured.rows)} left out: {outside}",) if out else ()
-    arguments = {**mapping.description.defaults, **_arguments(measured, mapping, rows)}
-    return Case(measured, mapping, found, rows, failed, pd.DataFrame(arguments, index=range(len(rows))), notes)
 
 
 def compare(case: Case, others: Sequence[Others] = (), *, thorough: bool = False) -> Report:
@@ -235,65 +174,6 @@ def _baselines(
     return found, {name: why for name, (_, why) in asked.items() if why}
 
 
-def _mapping(kernel: str) -> DatasetMapping:
-    known = dataset_mapping(kernel)
-    return known if known is not None else DatasetMapping(find_description(kernel), {}, NSIGHT)
-
-
-def _unmeasured(failed: pd.DataFrame) -> str:
-    """Why no row counts as measured; `failed` are all there are."""
-    status = failed.get("status", pd.Series("ok", failed.index)).astype("string").fillna("no status")
-    said = ", ".join(f"{n} {name}" for name, n in status.value_counts().items())
-    if status.str.strip().str.casefold().eq("ok").any():
-        return f"{said}, but without a positive time_ms; give the time of one launch (of a rate: the work of a launch over it)"
-    return said
-
-
-def _chosen(measured: Measured, table: pd.DataFrame, condition: str) -> pd.DataFrame:
-    """The rows that meet a condition; all if it is empty."""
-    if not condition:
-        return table
-    try:
-        kept = table.eval(condition)
-        if not (isinstance(kept, pd.Series) and kept.dtype == bool):
-            raise ValueError("expected a condition that is true or false for each row")
-        return table[kept]
-    except Exception as error:  # pandas raises whatever its parser met
-        columns = ", ".join(map(str, table.columns[:20]))
-        raise DataError(f"{measured.file}: query {condition!r}: {error}; columns: {columns}") from None
-
-
-def _arguments(measured: Measured, mapping: DatasetMapping, rows: pd.DataFrame) -> dict[str, Any]:
-    """A column, or one value, for each argument of the description."""
-    description = mapping.description
-    found: dict[str, Any] = {}
-    for name in description.arguments:
-        source = mapping.columns.get(name, name)
-        if not isinstance(source, str):
-            found[name] = source
-        elif source.startswith("="):
-            found[name] = _computed(measured, rows, name, source[1:])
-        elif source in rows.columns:
-            found[name] = rows[source].to_numpy()
-        elif name not in description.defaults and mapping.schedules is None:
-            raise DataError(
-                f"{measured.file}: {measured.kernel}: no column {source!r} for argument {name!r} of {description.name}; "
-                f"columns: {', '.join(map(str, rows.columns))}"
-            )
-    return found
-
-
-def _computed(measured: Measured, rows: pd.DataFrame, name: str, expression: str) -> npt.NDArray[Any]:
-    try:
-        values = rows.eval(expression)
-    except Exception as error:  # pandas raises whatever its parser met
-        raise DataError(
-            f"{measured.file}: {measured.kernel}: argument {name!r} is {expression!r} of the columns: {error}"
-        ) from None
-    numbers: npt.NDArray[Any] = np.broadcast_to(np.asarray(values), (len(rows),))
-    return numbers.astype(np.int64)
-
-
 def _priced(mapping: DatasetMapping, device: Device, arguments: Mapping[str, Any]) -> tuple[Scores, float]:
     """Scores and the processor seconds they took, from a description that was never traced."""
     given = mapping.description
@@ -312,4 +192,4 @@ def _failed_reasons(case: Case) -> npt.NDArray[Any]:
     """Why the model says that each row that failed cannot run; an empty text where it says that it can."""
     if case.failed.empty:
         return np.array([], dtype=object)
-    return _scored(case.mapping, case.device, _arguments(case.measured, case.mapping, case.failed)).reason
+    return _scored(case.mapping, case.device, arguments_of(case.measured, case.mapping, case.failed)).reason

@@ -17,8 +17,9 @@ from typing import Any
 from costmodel.device import Device
 from costmodel.errors import CostModelError, DataError, DescriptionError, ProfileError
 from costmodel.validate.baselines import Others
+from costmodel.validate.case import Case, NoRowsError, NotDescribedError, prepare
 from costmodel.validate.data import READABLE, Measured, NotTimingsError, load
-from costmodel.validate.run import Case, NoRowsError, NotDescribedError, Report, compare, prepare
+from costmodel.validate.run import Report, compare
 
 __all__ = ["Choice", "Skipped", "data_files", "load_files", "reports"]
 

@@ -47,8 +47,8 @@ _AXES = ("x", "y", "z")
 Row = dict[str, Any]
 
 
-def read_tuner_file(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Read a JSON file of any of the tuners, with notes on what had to be repaired.
+def read_tuner_file(path: Path) -> tuple[pd.DataFrame, tuple[str, ...], str]:
+    """Read a JSON file of any of the tuners, with notes on what had to be repaired and, in our own, what was measured.
 
     Args:
         path: a file; its content tells whose it is.
@@ -65,7 +65,7 @@ def read_tuner_file(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
                 raise DataError(f"{path}: a result is not as its schema says: {type(error).__name__}: {error}") from None
             if not found:
                 raise DataError(f"{path}: no results; expected at least one configuration")
-            return pd.DataFrame(found), notes
+            return pd.DataFrame(found), notes, str(_ours(document).get("target", ""))
     raise DataError(
         f"{path}: expected a Kernel Tuner cache ('tune_params_keys', 'cache'), T4 results ('results' with "
         f"'configuration') or KTT output ('Metadata', 'Results'); found {_keys(document)}"
@@ -137,7 +137,8 @@ def _cache_rows(document: Mapping[str, Any]) -> list[Row]:
 def _t4_rows(document: Mapping[str, Any]) -> list[Row]:
     """Rows of T4 results: the measurement `time` in its own unit, that of the metadata, or milliseconds."""
     metadata = document.get("metadata") or {}
-    fixed = {"gpu": metadata["device"]} if metadata.get("device") else {}
+    names = {"kernel": (_ours(document).get("identity") or {}).get("kernel"), "gpu": metadata.get("device")}
+    fixed = {column: name for column, name in names.items() if name}
     unit = metadata.get("timeunit") or "ms"
     found = []
     for result in document["results"]:
@@ -152,6 +153,13 @@ def _t4_rows(document: Mapping[str, Any]) -> list[Row]:
         row.update({n: _number(v) for n, v in result["configuration"].items()})
         found.append({**row, "time_ms": _ms(time, unit_of_time), "status": status})
     return found
+
+
+def _ours(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `costmodel measure` wrote about its own T4 file; empty in others."""
+    metadata = document.get("metadata")
+    found = metadata.get("costmodel") if isinstance(metadata, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _ktt_rows(document: Mapping[str, Any]) -> list[Row]:
