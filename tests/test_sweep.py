@@ -186,12 +186,14 @@ def test_ten_kills_at_random_moments_neither_lose_nor_repeat_a_row(tmp_path, mar
     journal = killed.with_name("killed.parquet.journal")
     progress = []
     for kill in range(10):
-        process = context.Process(target=swept.sweep_to, args=(str(killed), marked_gpu), kwargs={"fake_s": 0.02})
+        inside = kill % 4 != 1  # starting a child takes longer than all else
+        told = {"fake_s": 0.02, "inside": inside}
+        process = context.Process(target=swept.sweep_to, args=(str(killed), marked_gpu), kwargs=told)
         process.start()
         before = rows_in(journal)
         while kill % 2 and process.is_alive() and rows_in(journal) == before:  # every other one in the midst of rows
             time.sleep(0.002)
-        process.join(chance.uniform(0.0, 0.12 if kill % 2 else 0.8))
+        process.join(chance.uniform(0.0, 0.12 if kill % 2 else 0.4))
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
