@@ -18,6 +18,7 @@ from costmodel.errors import DataError, DescriptionError, ProfileError
 from costmodel.report.text import plain
 from costmodel.validate import Measured, Report, case, load, metrics, validate
 from costmodel.validate.baselines import BASELINES
+from costmodel.validate.suite import Choice, reports
 
 ROWS = 24
 ADD = find_description("vector_add")
@@ -208,3 +209,16 @@ def test_published_measurements_run_end_to_end(data_dir, name):
     for report in found:
         for column, error in report.counters.items():
             assert f"{error['median'] * 100:.2f} %" in text, column
+
+
+def test_a_dry_run_is_judged_by_the_named_profile_and_is_no_other_gpu(tmp_path):
+    table = configurations()
+    both = pd.concat([timed(table), timed(table, "H200").assign(gpu="fake NVIDIA H200")], ignore_index=True)
+    real, dry = reports(loaded(both, tmp_path), Choice(), alone=False)
+    assert isinstance(real, Report)
+    assert isinstance(dry, Report)
+    assert (dry.gpu, dry.device) == ("fake NVIDIA H200", "h200")
+    assert "other_gpu" in dry.baselines
+    assert "other_gpu" not in real.baselines
+    assert [len(r.notes) for r in (real, dry)] == [0, 1]
+    assert "a dry run" in dry.notes[0]

@@ -16,6 +16,7 @@ from typing import Any
 
 from costmodel.device import Device
 from costmodel.errors import CostModelError, DataError, DescriptionError, ProfileError
+from costmodel.measure.fake import DRY
 from costmodel.validate.baselines import Others
 from costmodel.validate.case import Case, NoRowsError, NotDescribedError, prepare
 from costmodel.validate.data import READABLE, Measured, NotTimingsError, load
@@ -159,9 +160,10 @@ def _remote(measured: Measured, choice: Choice, others: Sequence[Others], alone:
 
 
 def _others(case: Case, cases: Sequence[Case]) -> list[Others]:
-    """The same description on other devices."""
+    """The same description on other devices; dry runs are none."""
     name = case.mapping.description.name
-    return [c.as_other for c in cases if c.mapping.description.name == name and c.device.name != case.device.name]
+    same = [c for c in cases if c.mapping.description.name == name and not c.measured.gpu.startswith(DRY)]
+    return [c.as_other for c in same if c.device.name != case.device.name]
 
 
 def _skipped(measured: Measured, error: CostModelError, what: str) -> Skipped:
