@@ -85,7 +85,8 @@ def score_measured(
         options: of `Scorer`.
     """
     launched = device if mapping.launch_s is None else replace(device, launch_overhead_s=mapping.launch_s)
-    scorer = Scorer(description or mapping.description, launched, warm=mapping.warm, **options)
+    told = {"registers": mapping.registers, "warm": mapping.warm} | options
+    scorer = Scorer(description or mapping.description, launched, **told)
     if mapping.schedules is None:
         return scorer.score(arguments)
     choices = mapping.schedules(device) if callable(mapping.schedules) else mapping.schedules
