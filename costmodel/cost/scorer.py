@@ -45,6 +45,8 @@ class Scores:
     """Name of the unit that takes most of the time."""
     same: npt.NDArray[np.int64]
     """Rows with the same number describe exactly the same kernel (a tunable that a flag makes inert)."""
+    outside: npt.NDArray[np.bool_]
+    """Rows that the description itself rules out, on any device: it requires otherwise, or an array is overrun."""
     bytes: Floats
     """Baseline: global and shared bytes requested, each over its bandwidth, in seconds."""
     unweighted_bytes: Floats
@@ -171,6 +173,10 @@ class Scorer:
         why = reasons(plan, self.device, taken, which.size)
         good = np.flatnonzero(why == "")
         result.reason[which] = why
+        if good.size < which.size:
+            bad = np.flatnonzero(why != "")
+            left = {n: c[bad] if np.ndim(c) else c for n, c in taken.items()}
+            result.outside[which[bad]] = reasons(plan, None, left, bad.size) != ""
         if not good.size:
             return
         kept = {n: c[good] if np.ndim(c) else c for n, c in taken.items()}
@@ -348,6 +354,7 @@ def _empty(frame: pd.DataFrame) -> Scores:
     rows = len(frame)
     text: npt.NDArray[Any] = np.full(rows, "", dtype=object)
     nan = [np.full(rows, np.nan) for _ in range(4)]
+    same, outside = np.full(rows, -1), np.zeros(rows, bool)
     return Scores(
-        frame, np.full(rows, np.inf), text, text.copy(), np.full(rows, -1), nan[0], nan[1], nan[2], {"occupancy": nan[3]}
+        frame, np.full(rows, np.inf), text, text.copy(), same, outside, nan[0], nan[1], nan[2], {"occupancy": nan[3]}
     )
