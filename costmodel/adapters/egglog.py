@@ -116,7 +116,7 @@ class _Function:
         """Price e-nodes in one table."""
         found = [self._sizes(egraph, expr) for expr in exprs]
         new = {_key(sizes): {"sizes": sizes} for sizes in found if _key(sizes) not in self.known}
-        self.known.update(zip(new, self.pricer.price(list(new.values())).seconds.tolist(), strict=True))
+        self.known.update(zip(new, self.pricer.price(list(new.values()), entire=False).seconds.tolist(), strict=True))
 
     def seconds(self, egraph: Any, expr: Any) -> float:
         """Of the e-node alone."""

@@ -107,7 +107,7 @@ class _Search:
     def _launches(self, configs: Sequence[Any]) -> list[bool]:
         new = [config for config in configs if config not in self.launches]
         if new:
-            self.launches.update(zip(new, self.pricer.price(self._configs(new)).launches.tolist(), strict=True))
+            self.launches.update(zip(new, self.pricer.price(self._configs(new), entire=False).launches.tolist(), strict=True))
         return [self.launches[config] for config in configs]
 
     def _configs(self, configs: Sequence[Any]) -> list[Config]:

@@ -21,6 +21,8 @@ __all__ = ["PredictedOrder"]
 
 _SEED = 0
 """Of the order of configurations that are not modelled."""
+_ANY_THREADS = 1 << 30
+"""Kernel Tuner bounds the product of the block sizes; here the price says which of them cannot launch."""
 
 
 class PredictedOrder:
@@ -101,7 +103,7 @@ class PredictedOrder:
         from constraint import FunctionConstraint
         from kernel_tuner.searchspace import Searchspace
 
-        space = Searchspace(dict(tune_params), list(restrictions), self.pricer.device.limits.threads_per_block)
+        space = Searchspace(dict(tune_params), list(restrictions), _ANY_THREADS)
         launches = self.pricer.price(_configs(space)).launches
         refused = {config for config, fine in zip(space.list, launches, strict=True) if not fine}
         return [*restrictions, FunctionConstraint(lambda *values: values not in refused)]

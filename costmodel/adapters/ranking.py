@@ -153,12 +153,18 @@ class Pricer:
         if self._scorer and isinstance(self._sizes, Mapping):
             self._check(self._scorer, self._sizes)
 
-    def price(self, configs: Sequence[Config]) -> Prices:
-        """Price a list of configurations in one table for each kernel among them; the first that is not modelled warns."""
+    def price(self, configs: Sequence[Config], *, entire: bool = True) -> Prices:
+        """Price a list of configurations in one table for each kernel among them; the first that is not modelled warns.
+
+        Args:
+            configs: in any order.
+            entire: these are all that the host has: where none of them could launch, the model is not believed.
+        """
         found = _Found(np.full(len(configs), np.nan), np.full(len(configs), "", dtype=object))
         for scorer, rows in self._scorers(configs, found):
             self._fill(scorer, *self._table(scorer, configs, rows, found), found)
-        self._doubt(found)
+        if entire:
+            _doubt(found)
         prices = Prices(found.seconds, found.reason, _groups(found.seconds))
         if prices.unknown.size and not self._warned:
             self._warned = True
@@ -229,12 +235,6 @@ class Pricer:
         found.seconds[rows] = np.where(scores.outside, np.nan, scores.seconds)
         found.reason[rows] = scores.reason
 
-    def _doubt(self, found: _Found) -> None:
-        """If the model says that nothing of all can launch, it is not believed."""
-        if found.seconds.size and np.isinf(found.seconds).all():
-            found.seconds[:] = np.nan
-            found.reason[:] = [f"it could not launch, and no other could: {reason}" for reason in found.reason]
-
     def _told(self, prices: Prices) -> str:
         reasons = list(dict.fromkeys(prices.reason[prices.unknown]))
         name = self._scorer.kernel.name if self._scorer else "the kernel"
@@ -253,6 +253,13 @@ class _Found:
     seconds: Floats
     reason: npt.NDArray[Any]
     failures: int = 0
+
+
+def _doubt(found: _Found) -> None:
+    """A model that says that nothing of all can launch is not believed."""
+    if found.seconds.size and np.isinf(found.seconds).all():
+        found.seconds[:] = np.nan
+        found.reason[:] = [f"it could not launch, and no other could: {reason}" for reason in found.reason]
 
 
 def _column(given: Any, configs: Sequence[Config]) -> list[Any]:

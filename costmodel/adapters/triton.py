@@ -76,5 +76,5 @@ class _Pruning:
             known = self.known.get(frozenset(own.items()))
             if known is not None:
                 return known
-        found = self.pricer.price([config]).seconds[0]
+        found = self.pricer.price([config], entire=False).seconds[0]
         return 0.0 if np.isnan(found) else float(found)
