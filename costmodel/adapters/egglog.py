@@ -3,8 +3,9 @@
 Hook: `EGraph.extract(expr, cost_model=f)` with `f(egraph, expr, children_costs) -> cost`. egglog asks for one e-node at a time
 and compares costs with `<` and `==`. Times are whole femtoseconds here, so that sums do not depend on their order and the cost
 of a shared sub-term can be taken off exactly (`egglog.greedy_dag_cost_model`). The e-nodes of a function are priced in one table
-when the cost model is made: egglog lends no e-graph while it extracts. Source: egglog-python 13.2.0, `egraph.py` (`CostModel`, `default_cost_model`,
-`GreedyDagCostModel`, `EGraph.function_values`) and `deconstruct.py`.
+when the cost model is made: egglog lends no e-graph while it extracts, and an exception in a cost model ends the process.
+Source: egglog-python 13.2.0, `egraph.py` (`CostModel`, `default_cost_model`, `GreedyDagCostModel`, `EGraph.function_values`),
+`deconstruct.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["KernelCost", "ProgramCost"]
 _PER_SECOND = 10**15
 
 SizesOf = Callable[..., Mapping[str, Any]]
-"""From the e-graph and the arguments of an e-node (literals as Python values, others as expressions) to arguments of a description."""
+"""From the e-graph and the arguments of an e-node, literals as Python values, to arguments of a description."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -62,9 +62,7 @@ def choices_class(
         def _finalize_template_configs(
             self, template_choices: Any, kernel_inputs: Any, templates: Any, op_name: str, kwarg_overrides: Any = None
         ) -> list[Any]:
-            choices = super()._finalize_template_configs(
-                template_choices, kernel_inputs, templates, op_name, kwarg_overrides
-            )
+            choices = super()._finalize_template_configs(template_choices, kernel_inputs, templates, op_name, kwarg_overrides)
             pricer = pricers.get(op_name)
             modelled = [c for c in choices if pricer and not isinstance(c.template, ExternKernelChoice)]
             if not modelled or pricer is None:

@@ -21,6 +21,7 @@ __all__ = ["PredictedOrder"]
 
 _SEED = 0
 """Of the order of configurations that are not modelled."""
+_STOP = StopRule()
 _ANY_THREADS = 1 << 30
 """Kernel Tuner bounds the product of the block sizes; here the price says which of them cannot launch."""
 
@@ -45,7 +46,7 @@ class PredictedOrder:
         device: Device | str,
         sizes: Sizes | None = None,
         *,
-        stop: StopRule | None = StopRule(),
+        stop: StopRule | None = _STOP,
         batch: int = 1,
         **options: Any,
     ) -> None:

@@ -195,9 +195,7 @@ class Pricer:
         for kernel, rows in kernels.values():
             yield Scorer(kernel, self.device, **self._options), np.array(rows)
 
-    def _table(
-        self, scorer: Scorer, configs: Sequence[Config], rows: Ints, found: _Found
-    ) -> tuple[pd.DataFrame, Ints]:
+    def _table(self, scorer: Scorer, configs: Sequence[Config], rows: Ints, found: _Found) -> tuple[pd.DataFrame, Ints]:
         """Arguments of these configurations, and which of them have any."""
         chosen = [configs[row] for row in rows]
         if isinstance(self._sizes, Mapping):

@@ -21,7 +21,13 @@ Configs = list[dict[str, Any]]
 
 @overload
 def ranked(
-    configs: Sequence[Config], kernel: Kernels, device: Device | str, sizes: Sizes | None = ..., *, top: float = ..., **options: Any
+    configs: Sequence[Config],
+    kernel: Kernels,
+    device: Device | str,
+    sizes: Sizes | None = ...,
+    *,
+    top: float = ...,
+    **options: Any,
 ) -> Configs: ...
 @overload
 def ranked(

@@ -45,8 +45,8 @@ def prune_configs_by(
         >>> prune = prune_configs_by(find_description("vector_add"), "H100", {"N": "n_elements", "B": "BLOCK"}, top_k=0.25)
         >>> sorted(prune)
         ['early_config_prune', 'perf_model', 'top_k']
-        >>> f"{prune['perf_model'](n_elements=1 << 26, BLOCK=256) * 1e6:.0f} µs"
-        '273 µs'
+        >>> 1e-4 < prune["perf_model"](n_elements=1 << 26, BLOCK=256) < 1e-3  # seconds
+        True
     """
     pruning = _Pruning(Pricer(kernel, device, sizes, host="Triton's autotuner", **options), checked_top(top_k))
     return {"early_config_prune": pruning.prune, "perf_model": pruning.seconds, "top_k": 1.0}

@@ -355,6 +355,4 @@ def _empty(frame: pd.DataFrame) -> Scores:
     text: npt.NDArray[Any] = np.full(rows, "", dtype=object)
     nan = [np.full(rows, np.nan) for _ in range(4)]
     same, outside = np.full(rows, -1), np.zeros(rows, bool)
-    return Scores(
-        frame, np.full(rows, np.inf), text, text.copy(), same, outside, nan[0], nan[1], nan[2], {"occupancy": nan[3]}
-    )
+    return Scores(frame, np.full(rows, np.inf), text, text.copy(), same, outside, nan[0], nan[1], nan[2], {"occupancy": nan[3]})
