@@ -122,7 +122,7 @@ def compiled_product(kernels, top):
     from torch._inductor import config
     from torch._inductor.kernel.mm import mm_template
     from torch._inductor.kernel_template_choice import make_ktc_generator
-    from torch._inductor.template_heuristics import get_template_heuristic
+    from torch._inductor.template_heuristics.registry import get_template_heuristic
     from torch._inductor.virtualized import V
 
     from costmodel.adapters.inductor import choices_class

@@ -52,7 +52,7 @@ def choices_class(
     kept = checked_top(top)
     name = _digest(device, kernels, top, options)
 
-    class PredictedChoices(InductorChoices):  # type: ignore[misc]
+    class PredictedChoices(InductorChoices):
         """Orders and cuts template configurations."""
 
         def uuid(self) -> str:

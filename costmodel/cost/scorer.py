@@ -156,7 +156,7 @@ class Scorer:
             kernel = self.kernel.trace(**statics) if isinstance(self.kernel, Description) else self.kernel
             needed = {n: columns[n] for n in kernel.params}
             plan = plan_for(kernel)
-            result.same[which] = _identities(plan, {n: c[which] for n, c in needed.items()}) + result.same.max() + 1
+            result.same[which] = _identities(plan, {n: c[which] for n, c in needed.items()}, which.size) + result.same.max() + 1
             for start in range(0, which.size, _ROWS_AT_ONCE):
                 self._fill(result, plan, needed, which[start : start + _ROWS_AT_ONCE], given)
         return result
@@ -340,9 +340,9 @@ def _narrow(column: npt.NDArray[np.int64]) -> Any:
     return int(column[0]) if column.size and (column == column[0]).all() else column
 
 
-def _identities(plan: Plan, columns: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+def _identities(plan: Plan, columns: Mapping[str, npt.NDArray[np.int64]], rows: int) -> npt.NDArray[np.int64]:
     """Numbers from 0 that are equal where all sizes are equal on which the kernel depends."""
-    code: npt.NDArray[np.int64] = np.zeros(len(next(iter(columns.values()), ())), np.int64)
+    code: npt.NDArray[np.int64] = np.zeros(rows, np.int64)
     for name in sorted(plan.names):
         if (columns[name] != columns[name][:1]).any():
             values, part = np.unique(columns[name], return_inverse=True)
