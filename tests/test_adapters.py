@@ -1,6 +1,11 @@
 """What all adapters share: prices of a host's configurations, groups at a cut, what is not modelled, when to stop."""
 
+import ast
+import importlib
+import inspect
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,3 +185,24 @@ def test_thousands_of_configurations_are_one_table(monkeypatch):
         prices = Pricer(GEMM, "H100", SIZES).price([{"block": b, "tile": t} for b in (32, 64, 128) for t in (4, 8)] * 500)
     assert calls == [3000]
     assert np.unique(prices.group).size == 6
+
+
+def test_every_line_in_the_table_of_hooks_calls_what_there_is():
+    """Each block parses, imports what exists, and calls it as its signature allows."""
+    page = Path(ranking.__file__).with_name("README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == 8
+    called = set()
+    for block in blocks:
+        tree = ast.parse(block if not block.rsplit("\n", 2)[-2].startswith("@") else block + "def f(): ...")
+        names = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                names.update({a.name: getattr(importlib.import_module(str(node.module)), a.name) for a in node.names})
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+                inspect.signature(names[node.func.id]).bind(*node.args, **{str(k.arg): k.value for k in node.keywords})
+                called.add(node.func.id)
+    assert called == {
+        "PredictedOrder", "prune_configs_by", "choices_class", "autotuning", "ranked", "KernelCost", "predicted_beam",
+    }  # fmt: skip

@@ -11,7 +11,7 @@ from tests.hosts import host
 
 PREPARED = """
 import itertools, math, os, sys, warnings
-os.environ.update(DEV="NULL:OPENCL", PARALLEL="0", CACHELEVEL="0", BEAM_UOPS_MAX="200")
+os.environ.update(DEV="NULL:OPENCL", PARALLEL="0", CACHELEVEL="0", BEAM_UOPS_MAX="200", BEAM_UPCAST_MAX="16", BEAM_LOCAL_MAX="64")
 from tinygrad import Tensor, dtypes
 from tinygrad.codegen.opt import search
 from tinygrad.helpers import BEAM, Context
@@ -159,7 +159,7 @@ def test_beam_is_led_by_predictions_and_leaves_the_library_as_it_was():
         return prices
     adapter.Pricer.price = noted
     with predicted_beam("H100"), Context(BEAM=1):
-        Tensor.empty(64, 256).sum(1).realize()
+        Tensor.empty(64, 64).sum(1).realize()
     assert search._time_program is forbidden and search.diskcache_get is own[1] and search.diskcache_put is own[2]
     first, best = timed[0][0], min(s for s, _ in timed)
     assert all(Scorer(from_program(p), "H100").score({}).seconds[0] == s for s, p in timed[:5])
