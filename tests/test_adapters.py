@@ -74,6 +74,19 @@ def test_a_kernel_may_be_made_for_each_configuration():
     assert prices.unknown.tolist() == [0, 1]
 
 
+def test_a_kernel_may_come_with_what_a_compiler_told():
+    """Registers bound the warps of an SM, and more than a block can have cannot launch."""
+    copy = find_description("copy").trace()
+    configs = [{"registers": r} for r in (16, 64, 255, 16)]
+    sizes = {"N": 1 << 26, "B": 512, "V": 1}
+    prices = Pricer(lambda c: (copy, {"registers": c["registers"]}), "H100", sizes).price(configs)
+    for config, seconds in zip(configs, prices.seconds, strict=True):
+        known = Scorer(copy, "H100", registers=config["registers"]).score(sizes)
+        assert seconds == known.seconds[0]
+    assert prices.reason[2] == "131072 registers per block, at most 65536"
+    assert prices.seconds[0] < prices.seconds[1]
+
+
 def test_what_cannot_launch_is_told_from_what_is_not_described():
     """64 threads a side are too many on any device; 48 does not divide N, which only the description needs."""
     with pytest.warns(NotModelledWarning, match=r"1 of 3 configurations of transpose on h100_sxm .* requires N % T == 0"):

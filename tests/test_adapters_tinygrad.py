@@ -111,11 +111,11 @@ def test_requested_bytes_are_those_of_every_lane_of_every_block():
         return bytes_
 
     for make, limit in (
-        (lambda: Tensor.empty(4, 8) @ Tensor.empty(8, 8), 30),
-        (lambda: Tensor.empty(2, 64).sum(1), 20),
-        (lambda: Tensor.empty(1, 1, 6, 6).conv2d(Tensor.empty(4, 1, 3, 3), padding=1), 15),
-        (lambda: Tensor.empty(4, 16).softmax(), 20),
-        (lambda: Tensor.empty(12, 5, dtype=dtypes.double) * 2, 6),
+        (lambda: Tensor.empty(4, 8) @ Tensor.empty(8, 8), 15),
+        (lambda: Tensor.empty(2, 64).sum(1), 12),
+        (lambda: Tensor.empty(1, 1, 6, 6).conv2d(Tensor.empty(4, 1, 3, 3), padding=1), 6),
+        (lambda: Tensor.empty(4, 16).softmax(), 10),
+        (lambda: Tensor.empty(12, 5, dtype=dtypes.double) * 2, 5),
     ):
         found = programs(make, limit)
         assert len(found) >= 5
@@ -133,7 +133,7 @@ def test_requested_bytes_are_those_of_every_lane_of_every_block():
 def test_operations_are_those_that_tinygrad_counts():
     """tinygrad's own estimate of a product of matrices: two operations for each multiply-add."""
     run("""
-    found = programs(lambda: Tensor.empty(64, 64) @ Tensor.empty(64, 64), 30)
+    found = programs(lambda: Tensor.empty(64, 64) @ Tensor.empty(64, 64), 20)
     assert len(found) >= 20
     for program in found:
         if "GROUP" in str(program.src[0].arg.applied_opts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -165,6 +166,23 @@ def test_triton_prunes_by_shared_memory_and_registers():
     shared = Scorer(LIBRARY_GEMM, "H100").device.shared.max_bytes_per_block
     assert {str(c) for c in configs if 2 * 2 * c.kwargs["BLOCK"] * 64 * c.num_stages > shared}.isdisjoint(map(str, kept))
     assert kept
+
+
+def test_triton_tensors_are_not_kept_alive():
+    from costmodel.adapters.triton import prune_configs_by
+
+    class Tensor:
+        pass
+
+    prune = prune_configs_by(ADD, "H100", {"N": "n", "B": "BLOCK"})
+    tuner = autotuned(triton_configs((64, 128)), prune)
+    tuner.nargs["x"] = Tensor()
+    gone = weakref.ref(tuner.nargs["x"])
+    tuner.prune_configs({})
+    seconds = prune["perf_model"](**tuner.nargs, **tuner.configs[0].all_kwargs())
+    tuner.nargs = None
+    assert gone() is None
+    assert prune["perf_model"](n=1 << 26, **tuner.configs[0].all_kwargs()) == seconds
 
 
 def test_triton_measures_everything_where_nothing_is_modelled():

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from costmodel.adapters.borrowed import borrowed
 from costmodel.adapters.ranking import Config, Kernels, Pricer, Sizes, checked_top
 from costmodel.device import Device
 
@@ -63,7 +64,7 @@ class _Search:
 
     def __init__(self, pricer: Pricer, seeds: int, candidates: int, measure_only: bool) -> None:
         self.pricer, self.seeds, self.candidates, self.measure_only = pricer, seeds, candidates, measure_only
-        self.given: Config = {}
+        self.given = borrowed({})
         self.own_seeds: list[Any] | None = None
         self.launches: dict[Any, bool] = {}
 
@@ -72,7 +73,7 @@ class _Search:
         from helion.autotuner.finite_search import FiniteSearch
         from helion.runtime.settings import default_autotuner_fn
 
-        self.given = _arguments(bound_kernel, args)
+        self.given = borrowed(_arguments(bound_kernel, args))
         self.launches = {}
         settings = bound_kernel.settings
         if self.own_seeds is None:
@@ -111,7 +112,8 @@ class _Search:
         return [self.launches[config] for config in configs]
 
     def _configs(self, configs: Sequence[Any]) -> list[Config]:
-        return [{**self.given, **config.config} for config in configs]
+        given = self.given()
+        return [{**given, **config.config} for config in configs]
 
 
 def _arguments(bound_kernel: Any, args: Sequence[Any]) -> Config:

@@ -2,13 +2,14 @@
 
 Hook: `InductorChoices._finalize_template_configs`, in a subclass that `torch._inductor.config.inductor_choices_class` makes or
 `torch._inductor.virtualized.V.set_choices_handler` installs. Source: torch 2.13.0, `_inductor/choices.py`,
-`_inductor/kernel_inputs.py` (`MMKernelInputs.mnk_hinted`), `_inductor/config.py` (an instance must have `uuid`).
+`_inductor/kernel_inputs.py` (`MMKernelInputs`), `_inductor/config.py` (an instance must have `uuid`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
@@ -27,8 +28,8 @@ def choices_class(
     """A subclass of `InductorChoices` for `torch._inductor.config.inductor_choices_class`.
 
     A configuration is the template's parameters (`BLOCK_M`, `BLOCK_N`, `BLOCK_K`, `num_stages`, `num_warps`, …) with `M`, `N` and
-    `K` of the product, `B` of a batch (1 if there is none), `dtype` of its first operand (`torch.bfloat16`) and `template`, the
-    template's name. Choices that are no template (ATen's) and those of other operations stay first, as they came; templates
+    `K` of the product, `B` of a batch (1 if there is none), `shapes` of all operands, `dtype` of the first (`torch.bfloat16`) and
+    `template`, the template's name. Choices that are no template (ATen's) and those of other operations stay first, as they came; templates
     that are not modelled stay last.
 
     Args:
@@ -78,9 +79,14 @@ def choices_class(
 
 def _problem(kernel_inputs: Any) -> Config:
     """What the operands say."""
-    m, n, k = kernel_inputs.mnk_hinted()
-    batch = kernel_inputs.shapes_hinted()[kernel_inputs._mat1_idx][:-2]
-    return {"M": int(m), "N": int(n), "K": int(k), "B": int(batch[0]) if batch else 1, "dtype": str(kernel_inputs.dtype())}
+    from torch._inductor.kernel_inputs import MMKernelInputs
+
+    shapes = [tuple(map(int, shape)) for shape in kernel_inputs.shapes_hinted()]
+    known = {"shapes": shapes, "dtype": str(kernel_inputs.dtype())}
+    if not isinstance(kernel_inputs, MMKernelInputs):
+        return known
+    left, right = shapes[kernel_inputs._mat1_idx], shapes[kernel_inputs._mat2_idx]
+    return {**known, "M": left[-2], "N": right[-1], "K": left[-1], "B": math.prod(left[:-2])}
 
 
 def _parameters(choice: Any) -> Config:

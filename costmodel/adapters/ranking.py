@@ -31,8 +31,12 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Config = Mapping[str, Any]
 """Values of a host's parameters, by name."""
-Kernels = Description | Kernel | Callable[[Config], Kernel]
-"""A kernel, or what makes one for a configuration (a front end that compiles it)."""
+Made = Kernel | tuple[Kernel, Mapping[str, Any]]
+Kernels = Description | Kernel | Callable[[Config], Made]
+"""A kernel, or what makes one for a configuration, such as a front end that compiles it.
+
+What is made may come with options of `Scorer` that a compiler has told: `(kernel, {"registers": 168, "spilled": 4})`.
+"""
 Sizes = Mapping[str, Any] | Callable[[Config], Mapping[str, Any]]
 """How a configuration becomes arguments of the description.
 
@@ -185,15 +189,19 @@ class Pricer:
             yield self._scorer, np.arange(len(configs))
             return
         assert self._made is not None
-        kernels: dict[int, tuple[Kernel, list[int]]] = {}
+        kernels: dict[Any, tuple[Scorer, list[int]]] = {}
         for row, config in enumerate(configs):
             try:
-                kernel = described(self._made(config))
-                kernels.setdefault(id(kernel), (kernel, []))[1].append(row)  # type: ignore[arg-type]
+                made = self._made(config)
+                kernel, told = made if isinstance(made, tuple) else (made, {})
+                key = (id(kernel), *sorted(told.items()))
+                if key not in kernels:
+                    kernels[key] = (Scorer(described(kernel), self.device, **self._options, **told), [])
+                kernels[key][1].append(row)
             except Exception as error:  # a host's search is never ended by its model
                 found.reason[row] = _said(error)
-        for kernel, rows in kernels.values():
-            yield Scorer(kernel, self.device, **self._options), np.array(rows)
+        for scorer, rows in kernels.values():
+            yield scorer, np.array(rows)
 
     def _table(self, scorer: Scorer, configs: Sequence[Config], rows: Ints, found: _Found) -> tuple[pd.DataFrame, Ints]:
         """Arguments of these configurations, and which of them have any."""

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from costmodel.adapters.ranking import Config, Kernels, Pricer, Sizes, checked_top
+from costmodel.adapters.borrowed import borrowed
+from costmodel.adapters.ranking import Kernels, Pricer, Sizes, checked_top
 from costmodel.device import Device
 
 __all__ = ["prune_configs_by"]
@@ -57,22 +58,24 @@ class _Pruning:
 
     def __init__(self, pricer: Pricer, top_k: float) -> None:
         self.pricer, self.top_k = pricer, top_k
-        self.given: Config = {}
+        self.given = borrowed({})
         self.known: dict[frozenset[tuple[str, Any]], float] = {}
 
     def prune(self, configs: Sequence[Any], named_args: Mapping[str, Any], **kwargs: Any) -> list[Any]:
         """Those to be measured, fastest first; at least one."""
-        self.given = {**named_args, **kwargs}
+        given = {**named_args, **kwargs}
         own = [config.all_kwargs() for config in configs]
-        prices = self.pricer.price([{**self.given, **each} for each in own])
+        prices = self.pricer.price([{**given, **each} for each in own])
+        self.given = borrowed(given)
         seconds = np.nan_to_num(prices.seconds, nan=0.0, posinf=np.inf)
         self.known = {frozenset(each.items()): float(s) for each, s in zip(own, seconds, strict=True)}
         return [configs[row] for row in (*prices.best(self.top_k), *prices.unknown)]
 
     def seconds(self, **config: Any) -> float:
         """Predicted time of one configuration: infinite if it cannot launch; 0 if it is not modelled, so that it is kept."""
-        own = {n: v for n, v in config.items() if n not in self.given}
-        if len(own) + len(self.given) == len(config) and all(config[n] is v for n, v in self.given.items()):
+        given = self.given()
+        own = {n: v for n, v in config.items() if n not in given}
+        if len(own) + len(given) == len(config) and all(config[n] is v for n, v in given.items()):
             known = self.known.get(frozenset(own.items()))
             if known is not None:
                 return known
