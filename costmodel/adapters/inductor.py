@@ -27,9 +27,9 @@ def choices_class(
 ) -> Callable[[], Any]:
     """A subclass of `InductorChoices` for `torch._inductor.config.inductor_choices_class`.
 
-    A configuration is the template's parameters (`BLOCK_M`, `BLOCK_N`, `BLOCK_K`, `num_stages`, `num_warps`, …) with `M`, `N` and
-    `K` of the product, `B` of a batch (1 if there is none), `shapes` of all operands, `dtype` of the first (`torch.bfloat16`) and
-    `template`, the template's name. Choices that are no template (ATen's) and those of other operations stay first, as they came; templates
+    A configuration is the template's parameters (`BLOCK_M`, `BLOCK_N`, `BLOCK_K`, `num_stages`, `num_warps`, …) with `M`, `N`,
+    `K` and batch `B` of the product (1 if there is none), `shapes` of all operands, `dtype` of the first (`torch.bfloat16`) and
+    `template`, its name. Choices that are no template (ATen's) and those of other operations stay first, as they came; templates
     that are not modelled stay last.
 
     Args:

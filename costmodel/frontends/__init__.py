@@ -1,1 +1,5 @@
 """Other systems' kernels as `ir.Kernel`."""
+
+from costmodel.frontends.einsum import from_einsum
+
+__all__ = ["from_einsum"]
