@@ -217,5 +217,5 @@ def test_every_line_in_the_table_of_hooks_calls_what_there_is():
                 inspect.signature(names[node.func.id]).bind(*node.args, **{str(k.arg): k.value for k in node.keywords})
                 called.add(node.func.id)
     assert called == {
-        "PredictedOrder", "prune_configs_by", "choices_class", "autotuning", "ranked", "KernelCost", "predicted_beam",
+        "PredictedOrder", "prune_configs_by", "choices_class", "triton_gemm", "autotuning", "ranked", "KernelCost", "predicted_beam",
     }  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from costmodel import Scorer, estimate
-from costmodel.adapters.ranking import NotModelledWarning
+from costmodel.adapters.ranking import NotModelledWarning, Pricer
 from costmodel.cost import find_description
 from tests.hosts import host, one_warning, unlike_any
 
@@ -166,6 +166,23 @@ def test_inductor_generates_code_for_the_best_templates_only():
     ]
     assert 5 <= len(left) < len(given)
     assert type(first.template).__name__ == "ExternKernelChoice"
+
+
+def test_inductor_has_a_description_of_its_product():
+    """Of its 21 tiles a dozen are described; that which no H100 can launch is left out (Triton asks for 262,144 bytes)."""
+    from costmodel.adapters.triton_gemm import triton_gemm
+
+    gemm, sizes = triton_gemm("H100")
+    with one_warning("of 21 configurations of gemm_triton"):
+        given, left, _ = compiled_product({"mm": (gemm, sizes)}, top=1.0)
+    tiles = [tuple(c[n] for n in ("BLOCK_M", "BLOCK_N", "BLOCK_K", "num_stages")) for c in given]
+    kept = [tuple(c[n] for n in ("BLOCK_M", "BLOCK_N", "BLOCK_K", "num_stages")) for c in left]
+    assert set(tiles) - set(kept) == {(128, 128, 128, 4)}
+    problem = {"M": 1024, "N": 2048, "K": 512, "dtype": "torch.bfloat16"}
+    prices = Pricer(lambda c: gemm.trace(INSTRUCTION=c["INSTRUCTION"], DTYPE=c["DTYPE"]), "H100").price(
+        [sizes({**problem, **c}) for c in left[:12]]
+    )
+    assert prices.order.tolist() == list(range(12))
 
 
 def test_inductor_keeps_all_templates_where_nothing_is_modelled():

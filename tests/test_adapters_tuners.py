@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 import weakref
 
@@ -166,6 +167,32 @@ def test_triton_prunes_by_shared_memory_and_registers():
     shared = Scorer(LIBRARY_GEMM, "H100").device.shared.max_bytes_per_block
     assert {str(c) for c in configs if 2 * 2 * c.kwargs["BLOCK"] * 64 * c.num_stages > shared}.isdisjoint(map(str, kept))
     assert kept
+
+
+def test_triton_gemm_knows_what_the_compiler_decides(monkeypatch, tmp_path):
+    """The instruction and the layout of warps in the IR that Triton compiles, without a GPU, for tiles of either kind."""
+    triton = host("triton", "pip install 'costmodel[triton]'")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from costmodel.adapters.triton_gemm import triton_gemm
+    from validation.kernels import gemm_triton as source
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    tiles = ((128, 64, 4), (64, 128, 8), (32, 128, 4))
+    for gpu, capability in (("A100", 80), ("H100", 90)):
+        _, sizes = triton_gemm(gpu, {"DTYPE": "f16"})
+        for rows, columns, warps in tiles:
+            tile = {"BLOCK_M": rows, "BLOCK_N": columns, "BLOCK_K": 64, "GROUP_M": 8, "num_warps": warps, "num_stages": 3}
+            told = sizes({"M": 4096, "N": 4096, "K": 4096, **tile})
+            function, types, constants, options = source.signature(told)
+            aligned = {(function.arg_names.index(n),): [["tt.divisibility", 16]] for n in types}
+            made = ASTSource(function, {n: types[n] for n in function.arg_names}, constants, aligned)
+            built = triton.compile(made, target=GPUTarget("cuda", capability, 32), options=options)
+            found = re.search(r"nvidia_mma<\{versionMajor = (\d).*?warpsPerCTA = \[(\d+), (\d+)\]", built.asm["ttgir"])
+            assert found
+            assert told["INSTRUCTION"] == ("wgmma" if found[1] == "3" else "mma")
+            assert (told["DOWN"], warps // told["DOWN"]) == (int(found[2]), int(found[3])), (gpu, tile)
 
 
 def test_triton_tensors_are_not_kept_alive():
