@@ -1,9 +1,10 @@
 """Triton's autotuner: what cannot launch is never compiled, and only the best by prediction are measured.
 
-Hook: `@triton.autotune(…, prune_configs_by={"early_config_prune": …, "perf_model": …, "top_k": …})`. Triton cuts
-through configurations that a model cannot tell apart (up to 3.7 at a fraction of all, not of those that survived), and asks
-`perf_model` for one configuration at a time; so both the pruning and the cut are made in `early_config_prune`, for the whole list at once, and
-`top_k` asks Triton for no further cut. Source: triton 3.6.0, 3.7.1 and 3.9.0, `runtime/autotuner.py` (`Autotuner.prune_configs`).
+Hook: `@triton.autotune(…, prune_configs_by={"early_config_prune": …, "perf_model": …, "top_k": …})`. Triton cuts through
+configurations that a model cannot tell apart (up to 3.7 at a fraction of all, not of those that survived), and asks `perf_model`
+for one configuration at a time; so both the pruning and the cut are made in `early_config_prune`, for the whole list at once,
+and `top_k` asks Triton for no further cut. Source: triton 3.6.0, 3.7.1 and 3.9.0, `runtime/autotuner.py`
+(`Autotuner.prune_configs`).
 """
 
 from __future__ import annotations
