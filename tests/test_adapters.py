@@ -74,6 +74,20 @@ def test_a_kernel_may_be_made_for_each_configuration():
     assert prices.unknown.tolist() == [0, 1]
 
 
+def test_a_kernel_of_one_size_only_is_priced_in_a_table_too():
+    """What a front end compiles for one problem has no sizes left; rows of its table are as many as are asked for."""
+
+    @kernel
+    def fixed(k):
+        x = k.buffer("x", (4096,), f32)
+        with k.blocks(16) as b, k.threads(256) as t:
+            k.do("double", loads=x[b * 256 + t], stores=x[b * 256 + t], work=k.add(f32))
+
+    alone = estimate(fixed, "H100").seconds
+    assert Scorer(fixed, "H100").score({}).seconds.tolist() == [alone]
+    assert Pricer(lambda c: fixed.trace(), "H100").price([{}, {"any": 1}]).seconds.tolist() == [alone, alone]
+
+
 def test_a_kernel_may_come_with_what_a_compiler_told():
     """Registers bound the warps of an SM, and more than a block can have cannot launch."""
     copy = find_description("copy").trace()
