@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ class FakeLab:
 
     def run(self, benchmark: str, **parameters: int | str) -> Sample:
         """Answer one benchmark."""
-        models = {
+        models: dict[str, Callable[..., tuple[float, float]]] = {
             "chase": self._chase,
             "shared_chase": self._shared_chase,
             "lanes": self._lanes,
@@ -79,7 +79,7 @@ class FakeLab:
             "blocks": self._blocks,
             "matrix": self._matrix,
         }
-        seconds, cycles = models[benchmark](**parameters)  # type: ignore[operator]
+        seconds, cycles = models[benchmark](**parameters)
         seed = zlib.crc32(repr((self.device.name, benchmark, sorted(parameters.items()))).encode())
         noise = 1 + _NOISE * np.abs(np.random.default_rng(seed).standard_normal((2, _REPEATS)))
         self._now_s += self._host_s + (_REPEATS + 2) * seconds
@@ -112,11 +112,11 @@ class FakeLab:
             6: (("conversion", t.conversion),) * 2,
             7: (("fma", t.fp32_fma), ("int", t.int32_add)) * 2,
         }[op]
-        busy: Counter[str] = Counter()
+        busy: dict[str, float] = defaultdict(float)
         for unit, rate in units:
             if not rate:
                 raise MeasureError(f"arithmetic: {self.device.name} has no such instruction")
-            busy["fma" if unit == "int" and t.int32_on_fma_lanes else unit] += threads / rate  # type: ignore[assignment]
+            busy["fma" if unit == "int" and t.int32_on_fma_lanes else unit] += threads / rate
         issue = len(units) * threads / warp / t.issue_per_cycle
         links = 16 * trips * chains
         full = links * max(issue, *busy.values())
