@@ -20,6 +20,10 @@ settings.register_profile(
 settings.load_profile("soak" if os.environ.get("COSTMODEL_SOAK") else "ci")
 
 
+collect_ignore_glob = ["host_kernels/*"]
+"""Kernels in other systems' languages, imported by the tests that have the system."""
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of the measured data, named by COSTMODEL_DATA; the test is skipped where it is unset."""

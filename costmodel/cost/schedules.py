@@ -111,7 +111,7 @@ def _best_of(scorer: Scorer, problems: pd.DataFrame, schedules: pd.DataFrame) ->
     return _taken(scores, best * rows + np.arange(rows))
 
 
-_ARRAYS = ("seconds", "reason", "bound", "same", "bytes", "unweighted_bytes", "roofline_s")
+_ARRAYS = ("seconds", "reason", "bound", "same", "outside", "bytes", "unweighted_bytes", "roofline_s")
 
 
 def _taken(scores: Scores, rows: Ints) -> Scores:
