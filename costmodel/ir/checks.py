@@ -34,7 +34,8 @@ def finish(kernel: Kernel) -> Kernel:
     for buffer in kernel.buffers:
         for extent in (n for n in buffer.shape if n.is_number and int(n) < 1):
             raise DescriptionError(f"{where}: buffer {buffer.name!r}: an extent is {extent}; expected at least 1")
-    for what, bound in (("k.launch_bound", kernel.max_threads), ("k.registers_per_thread", kernel.registers)):
+    given = ("k.shared_bytes_per_block", kernel.shared_bytes)
+    for what, bound in (("k.launch_bound", kernel.max_threads), ("k.registers_per_thread", kernel.registers), given):
         if bound is not None:
             _known((bound,), set(kernel.params), f"{where}: {what}")
     for condition in kernel.requirements:

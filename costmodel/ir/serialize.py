@@ -57,6 +57,7 @@ def to_json(kernel: Kernel) -> str:
         "max_threads": None if kernel.max_threads is None else to_text(kernel.max_threads),
         "registers": None if kernel.registers is None else to_text(kernel.registers),
         "body": [_node(n) for n in kernel.body],
+        **({} if kernel.shared_bytes is None else {"shared_bytes": to_text(kernel.shared_bytes)}),
     }
     return json.dumps(document, indent=1)
 
@@ -121,7 +122,8 @@ class _Reader:
         d = _take(
             self.document, "kernel",
             {"format": str, "name": str, "params": list, "statics": dict, "buffers": list, "requirements": list,
-             "max_threads": (str, type(None)), "registers": (str, type(None)), "body": list},
+             "max_threads": (str, type(None)), "registers": (str, type(None)), "body": list,
+             **({"shared_bytes": str} if "shared_bytes" in self.document else {})},
         )  # fmt: skip
         for given in d["params"]:
             name = _name(given, "params")
@@ -146,6 +148,7 @@ class _Reader:
                 tuple(parse_condition(c, self.symbols) for c in d["requirements"]), body,
                 None if d["max_threads"] is None else parse(d["max_threads"], self.symbols),
                 None if d["registers"] is None else parse(d["registers"], self.symbols),
+                None if "shared_bytes" not in d else parse(d["shared_bytes"], self.symbols),
             )
         )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Other systems' kernels as kernels of ours."""

@@ -1,0 +1,5 @@
+"""Triton kernels in: compiled for a named target without a GPU, read from their IR."""
+
+from costmodel.frontends.triton.kernel import Grid, TritonKernel, from_triton
+
+__all__ = ["Grid", "TritonKernel", "from_triton"]

@@ -1,0 +1,122 @@
+"""`from_triton`: a function under `@triton.jit`, one configuration of it, as a kernel that can be counted and priced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+from costmodel.cost import Cost, estimate
+from costmodel.counts import traffic
+from costmodel.device import Device
+from costmodel.errors import DescriptionError
+from costmodel.frontends.triton.analysis import analysed
+from costmodel.frontends.triton.compiling import Compiled, compiled, compute_capability, parsed_signature
+from costmodel.ir import Divisibility, Expr, Kernel
+from costmodel.symbols import compile_program, size
+
+__all__ = ["Grid", "TritonKernel", "from_triton"]
+
+Grid = Sequence[Any] | Callable[[Mapping[str, Any]], Sequence[Any]]
+"""Extents of the grid, or a function from all arguments by name, sizes as symbols, to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TritonKernel:
+    """One configuration of a Triton kernel: what it does, and what the compiler made of it."""
+
+    kernel: Kernel
+    """With runtime integers as its sizes; shared bytes and registers are the compiler's."""
+    capability: int
+    """Of the target: 90 for sm_90."""
+    registers: int
+    """Of a thread."""
+    spilled_bytes: int
+    """Of a thread, stored to local memory."""
+    shared_bytes: int
+    """Of a block."""
+    replicas: tuple[tuple[str, int], ...]
+    """Threads that load the same element, by statement, where they are several."""
+    notes: tuple[str, ...]
+    """Where the description says something else than the kernel, and what."""
+
+    def requested_bytes(self, **sizes: int) -> int:
+        """Bytes of the elements that the kernel loads and stores in global memory, each once for the whole tensor it is in.
+
+        Args:
+            sizes: every runtime integer argument.
+        """
+        times = dict(self.replicas)
+        total = 0
+        for flow in traffic(self.kernel):
+            if "register" in (flow.source, flow.target) and "l1" in (flow.source, flow.target):
+                (value,) = compile_program([sympy.sympify(flow.requested_bytes)])(sizes)
+                total += int(value) // times.get(flow.statement, 1)
+        return total
+
+    def estimate(self, device: Device | str, **sizes: int) -> Cost:
+        """Predict the time of one launch, with the compiler's registers and spills."""
+        return estimate(self.kernel, device, registers=self.registers, spilled=self.spilled_bytes / 4, **sizes)
+
+
+def from_triton(
+    fn: Any,
+    signature: Mapping[str, str],
+    constexprs: Mapping[str, Any],
+    grid: Grid,
+    *,
+    target: str | Device = "sm_90",
+    **options: Any,
+) -> TritonKernel:
+    """Compile one configuration without a GPU, and read what it does.
+
+    Args:
+        fn: a function under `@triton.jit`.
+        signature: Triton's types by argument name, `"*fp32"`, `"i32"`; `"i32:16"` says that only multiples of 16 are passed, which
+            Triton specialises for. Integers of a type become the kernel's sizes. Pointers are multiples of 16 bytes, unless `":1"`.
+        constexprs: values of all other arguments, 1 for strides that are 1.
+        grid: extents, or a function from all arguments by name to them, as in a launch.
+        target: `"sm_90"`, or a device or its name.
+        options: of Triton's compiler: `num_warps`, `num_stages`, `num_ctas`, `maxnreg`.
+
+    Raises:
+        DescriptionError: an argument is missing or unknown.
+        UnsupportedError: something in the kernel is not understood; the message names the operation and the source line.
+    """
+    capability = compute_capability(target)
+    _, divisors = parsed_signature(fn, signature, constexprs)
+    result = compiled(fn, signature, constexprs, capability, options)
+    return described(result, fn.__name__, _extents(fn.__name__, grid, signature, constexprs), divisors, constexprs, capability)
+
+
+def described(
+    result: Compiled,
+    name: str,
+    grid: tuple[sympy.Expr, ...],
+    divisors: Mapping[str, int],
+    constexprs: Mapping[str, Any],
+    capability: int,
+) -> TritonKernel:
+    """What a compiled configuration does."""
+    kernel, replicas, notes = analysed(result, name, grid, divisors, constexprs)
+    return TritonKernel(
+        kernel, capability, result.registers, result.spilled_bytes, result.shared_bytes, tuple(replicas.items()), notes
+    )
+
+
+def _extents(name: str, grid: Grid, signature: Mapping[str, str], constexprs: Mapping[str, Any]) -> tuple[sympy.Expr, ...]:
+    """The grid's extents over sizes."""
+    facts = Divisibility()
+    sizes = {n: Expr(size(n), facts) for n, kind in signature.items() if not kind.startswith("*")}
+    given = grid({**dict.fromkeys(signature), **sizes, **constexprs}) if callable(grid) else grid
+    items = tuple(given) if isinstance(given, tuple | list) else (given,)
+    if not 1 <= len(items) <= 3:
+        raise DescriptionError(f"Triton kernel {name}: a grid of {len(items)} extents; expected one to three")
+    found = []
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, int | Expr):
+            raise DescriptionError(f"Triton kernel {name}: grid extent {item!r}: expected a whole number or an expression of sizes")
+        found.append(item.expression if isinstance(item, Expr) else sympy.Integer(item))
+    return tuple(found)
