@@ -11,9 +11,10 @@ from costmodel.errors import UnsupportedError
 from costmodel.frontends.triton.building import Builder
 from costmodel.frontends.triton.compiling import Compiled
 from costmodel.frontends.triton.events import Event, Repeat
+from costmodel.frontends.triton.grid import regrouped, unwrapped
 from costmodel.frontends.triton.handlers import HANDLERS
 from costmodel.frontends.triton.module_text import Module, Operation, parse_module, tensor_type
-from costmodel.frontends.triton.polynomials import ONE, Algebra, block
+from costmodel.frontends.triton.polynomials import ONE, Algebra, Polynomial
 from costmodel.frontends.triton.reading import Reader, Staged
 from costmodel.ir import Kernel, Loop
 from costmodel.ir.checks import finish
@@ -37,23 +38,25 @@ def analysed(
     extents = (*extents, *([ONE] * (3 - len(extents))))
     reader = Reader(module, compiled.threads // 32, extents, _staging(pipelined), algebra, HANDLERS)
     reading = reader.read()
+    events, axes = regrouped(algebra, reading.events, extents)
     symbols: dict[str, sympy.Expr] = {a: size(a) for a in sizes}
-    symbols |= {block(n): index(f"block_{'xyz'[n]}") for n in range(3)}
-    ends = {block(n): e - ONE for n, e in enumerate(extents)}
-    for repeat in _repeats(reading.events):
+    symbols |= {f"%x{n}": index(f"block_{'xyz'[n]}") for n in range(3)}
+    ends = axes.ends
+    for repeat in _repeats(events):
         symbols[repeat.atom] = index(f"i{repeat.atom[2:]}")
         ends[repeat.atom] = repeat.extent - ONE
+    symbols |= {atom: algebra.to_sympy(p, symbols) for atom, p in _defined(algebra, axes.meaning)}
+    events, wrapped = unwrapped(algebra, events, ends)
     aligned = {a: d for a, d in divisors.items()}
     builder = Builder(algebra, reader.layout, compiled.threads // 32, symbols, aligned, module.aliases, ends)
-    builder.arrays(reading.events, {a: _pointee(kind) for a, kind, _ in module.arguments if kind.startswith("!tt.ptr")})
+    builder.arrays(events, {a: _pointee(kind) for a, kind, _ in module.arguments if kind.startswith("!tt.ptr")})
     for tile in reading.tiles:
         builder.tile(tile)
-    body = builder.body(reading.events)
+    body = builder.body(events)
     for n, (name_, threads) in enumerate((("thread_x", 32), ("thread_y", compiled.threads // 32))):
         body = (Loop(index(name_), sympy.Integer(threads), "thread", body, n),)
-    for n, extent in enumerate(extents):
-        if extent != ONE or n == 0:
-            body = (Loop(index(f"block_{'xyz'[n]}"), builder.expression(extent), "block", body, n),)
+    for n, extent in enumerate(axes.extents):
+        body = (Loop(index(f"block_{'xyz'[n]}"), builder.expression(extent), "block", body, n),)
     requirements: list[Condition] = [
         ("==", Mod(size(a), sympy.Integer(divisors[a])), sympy.Integer(0)) for a in sizes if divisors.get(a, 1) > 1
     ]
@@ -63,7 +66,13 @@ def analysed(
         name, tuple(sizes), statics, tuple(b for b in builder.buffers.values() if b.name in used), tuple(requirements), body,
         sympy.Integer(compiled.threads), sympy.Integer(compiled.registers), sympy.Integer(compiled.shared_bytes),
     )  # fmt: skip
-    return finish(kernel), {n: r for n, r in builder.replicas.items() if r > 1}, reading.notes
+    notes = (*reading.notes, *axes.notes, *wrapped)
+    return finish(kernel), {n: r for n, r in builder.replicas.items() if r > 1}, notes
+
+
+def _defined(algebra: Algebra, meaning: Mapping[str, Polynomial]) -> list[tuple[str, Polynomial]]:
+    """Coordinates of tiles last: they may be made of program ids."""
+    return sorted(((a, algebra.replaced(p, {b: q for b, q in meaning.items() if b != a})) for a, p in meaning.items()), key=lambda d: d[0])
 
 
 def _sites(body: tuple[Any, ...]) -> list[tuple[Any, ...]]:

@@ -204,7 +204,7 @@ def _right(
     eighths = depth // 4
     quarter = Mod(WARP_INDEX, _INTEGER(4))
     if _swizzle(tile, aliases).fast == len(tile.tensor.shape) - 1:
-        at = [kk * depth + Mod(LANE, _INTEGER(_ROWS)), j * width + n * 32 + quarter * 8 + FloorDiv(LANE, _INTEGER(_ROWS)) * 4]
+        at = [kk * depth + FloorDiv(LANE, _INTEGER(2)), j * width + n * 32 + quarter * 8 + Mod(LANE, _INTEGER(2)) * 4]
         elements = 4
     else:
         row = j * width + n * 32 + quarter * 8 + Mod(LANE, _INTEGER(8))
