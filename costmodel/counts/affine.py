@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -79,6 +80,55 @@ def largest_extent(extent: sympy.Expr, box: Mapping[sympy.Symbol, sympy.Expr]) -
     return largest if largest.is_positive else Maximum(largest, sympy.Integer(1))
 
 
+def _digits(forms: sympy.Tuple, loops: dict[sympy.Symbol, HasExtent]) -> sympy.Tuple:
+    """Replace a loop's index that is taken apart at whole numbers, at several or beside itself, by one virtual loop for each digit.
+
+    `t % 4`, `t // 4 % 2` and `t // 8` of 32 threads are digits at 4 and 8; `t` itself is then their sum.
+    """
+    cuts: dict[sympy.Symbol, set[int]] = {}
+    for call in forms.atoms(Mod, FloorDiv):
+        found = _cut(call)
+        if found is not None and found[0] in loops:
+            cuts.setdefault(found[0], set()).update(c for c in found[1:] if c)
+    by: dict[sympy.Basic, sympy.Expr] = {}
+    for i, places in cuts.items():
+        at = sorted(places - {1})
+        extent = loops[i].extent
+        ends = [1, *at, int(extent)] if extent.is_Integer else [1]
+        ends = [e for e in ends if e <= ends[-1]]
+        even = all(b % a == 0 for a, b in itertools.pairwise(ends))
+        used = forms.xreplace({c: sympy.Integer(0) for c in forms.atoms(Mod, FloorDiv) if (_cut(c) or (None,))[0] == i})
+        if not extent.is_Integer or not even or (len(at) < 2 and i not in used.free_symbols):
+            continue
+        ends = sorted(set(ends))
+        digits = [index(f"_digit_{i}_{n}") for n in range(len(ends) - 1)]
+        for digit, low, high in zip(digits, ends, ends[1:], strict=False):
+            loops[digit] = Virtual(digit, sympy.Integer(high // low), frozenset({i}))
+        for call in forms.atoms(Mod, FloorDiv):
+            found = _cut(call)
+            if found is not None and found[0] == i:
+                _, low, top = found
+                inside = [(d, e) for d, e in zip(digits, ends, strict=False) if e >= low and (not top or e < top)]
+                by[call] = sum((d * (e // low) for d, e in inside), sympy.Integer(0))
+        by[i] = sum((d * e for d, e in zip(digits, ends, strict=False)), sympy.Integer(0))
+    return sympy.Tuple(*(expanded(f.xreplace(by)) for f in forms)) if by else forms
+
+
+def _cut(call: sympy.Expr) -> tuple[sympy.Symbol, int, int] | None:
+    """An index and the places of a digit of it: `t // 4 % 2` is what `t` has from 4 up to 8; 0 for no upper end."""
+    base, divisor = call.args
+    if not divisor.is_Integer:
+        return None
+    inner = (base, 1, 0) if base.is_Symbol else _cut(base) if isinstance(base, Mod | FloorDiv) else None
+    if inner is None:
+        return None
+    i, low, top = inner
+    place = low * int(divisor)
+    if isinstance(call, Mod):
+        return (i, low, min(place, top) if top else place) if not top or top % place == 0 or place % top == 0 else None
+    return (i, place, top) if not top or top % place == 0 else None
+
+
 def delinearised(
     given: tuple[sympy.Expr, ...], loops: dict[sympy.Symbol, HasExtent], facts: Divisibility
 ) -> tuple[tuple[sympy.Expr, ...], list[tuple[sympy.Expr, sympy.Expr]]]:
@@ -87,7 +137,7 @@ def delinearised(
     Returns the expressions and the pairs that must be equal for the two loops to be independent and to
     make up `f` together.
     """
-    forms = sympy.Tuple(*(expanded(d) for d in given))
+    forms = _digits(sympy.Tuple(*(expanded(d) for d in given)), loops)
     equal: list[tuple[sympy.Expr, sympy.Expr]] = []
     real = set(loops)
     calls = {f.args for f in forms.atoms(Mod, FloorDiv) if f.free_symbols & real}

@@ -137,7 +137,7 @@ class Algebra:
             return 0, min(highs, default=None)
         if kind in ("floor", "ceil"):
             divisor = max(low_b or 1, 1)
-            return 0, None if high_a is None else -(-high_a // divisor)
+            return int(kind == "ceil" and low_a is not None and low_a > 0), None if high_a is None else -(-high_a // divisor)
         pick = min if kind == "min" else max
         one_sided = [low_a, low_b] if kind == "max" else [high_a, high_b]
         known = [x for x in one_sided if x is not None]
@@ -331,6 +331,8 @@ class Algebra:
             for part in parts[1:]:
                 total = total + part if e.is_Add else total * part
             return total
+        if isinstance(e, FloorDiv) and e.args[0].could_extract_minus_sign():
+            return -self.ceil(-parts[0], parts[1])
         if type(e) in kinds:
             return self.apply(kinds[type(e)], parts[0], parts[1])
         raise UnsupportedError(f"grid extent {e}: expected sizes with + - * //, ceil_div, minimum and maximum")
