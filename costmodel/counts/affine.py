@@ -10,9 +10,9 @@ from typing import Protocol
 import sympy
 
 from costmodel.ir import Divisibility
-from costmodel.symbols import CeilDiv, Condition, FloorDiv, Maximum, Minimum, Mod, expanded, index, quotient
+from costmodel.symbols import CeilDiv, Condition, FloorDiv, Maximum, Minimum, Mod, exact_quotient, expanded, index, quotient
 
-__all__ = ["HasExtent", "Virtual", "affine_terms", "below_zero", "delinearised", "dense_extent", "largest_extent"]
+__all__ = ["HasExtent", "Virtual", "affine_terms", "below_zero", "delinearised", "dense_extent", "flattened", "largest_extent"]
 
 
 class HasExtent(Protocol):
@@ -139,22 +139,62 @@ def delinearised(
     """
     forms = _digits(sympy.Tuple(*(expanded(d) for d in given)), loops)
     equal: list[tuple[sympy.Expr, sympy.Expr]] = []
-    real = set(loops)
-    calls = {f.args for f in forms.atoms(Mod, FloorDiv) if f.free_symbols & real}
-    for n, (base, divisor) in enumerate(sorted(calls, key=str) if len(calls) > 1 else calls):
-        terms = affine_terms(base, real)
-        if terms is None or terms[1] != 0 or divisor.free_symbols & real:
+    seen: set[tuple[sympy.Expr, ...]] = set()
+    while True:
+        calls = {f.args for f in forms.atoms(Mod, FloorDiv) if f.free_symbols & loops.keys()} - seen
+        if not calls:
+            return tuple(expanded(d) for d in forms), equal
+        for base, divisor in sorted(calls, key=str) if len(calls) > 1 else calls:
+            seen.add((base, divisor))
+            forms = _split(forms, base, divisor, loops, facts, equal, len(seen))
+
+
+def _split(
+    forms: sympy.Tuple,
+    base: sympy.Expr,
+    divisor: sympy.Expr,
+    loops: dict[sympy.Symbol, HasExtent],
+    facts: Divisibility,
+    equal: list[tuple[sympy.Expr, sympy.Expr]],
+    number: int,
+) -> sympy.Tuple:
+    """Replace `base % divisor` and `base // divisor`, where nothing else moves with what `base` is made of."""
+    terms = affine_terms(base, set(loops))
+    if terms is None or terms[1] != 0 or divisor.free_symbols & loops.keys():
+        return forms
+    dense = dense_extent(terms[0], loops)
+    low, high = index(f"_mod_{number}"), index(f"_div_{number}")
+    replaced = forms.xreplace({Mod(base, divisor): low, FloorDiv(base, divisor): high})
+    if dense is None or replaced.free_symbols & terms[0].keys():
+        return forms
+    whole = exact_quotient(dense, divisor) is not None or facts.divides(dense, divisor)
+    replaces = frozenset(terms[0])
+    loops[low] = Virtual(low, divisor if whole else Minimum(dense, divisor), replaces)
+    loops[high] = Virtual(high, quotient(dense, divisor) if whole else CeilDiv(dense, divisor), replaces)
+    if not whole:
+        equal.append((loops[low].extent * loops[high].extent, dense))
+    return replaced
+
+
+def flattened(conditions: list[Condition], loops: dict[sympy.Symbol, HasExtent]) -> list[Condition]:
+    """Replace a dense `f` under a condition `f < L` by one virtual loop of `L`, where nothing else moves with what `f` is made of.
+
+    A loop over flat tile numbers runs beyond the last tile; the coordinates of the tiles below are quotients and remainders of `f`.
+    """
+    for n, (op, f, limit) in enumerate(conditions):
+        if op != "<" or limit.free_symbols & loops.keys():
+            continue
+        terms = affine_terms(f, set(loops))
+        if terms is None or terms[1] != 0 or len(terms[0]) < 2:
             continue
         dense = dense_extent(terms[0], loops)
-        low, high = index(f"_mod_{n}"), index(f"_div_{n}")
-        replaced = forms.xreplace({Mod(base, divisor): low, FloorDiv(base, divisor): high})
-        if dense is None or replaced.free_symbols & terms[0].keys():
+        flat = index(f"_flat_{n}")
+        others = [c for m, c in enumerate(conditions) if m != n]
+        calls = {e for _, a, b in others for e in (*a.atoms(Mod, FloorDiv), *b.atoms(Mod, FloorDiv)) if expanded(e.args[0] - f) == 0}
+        by = {e: e.func(flat, e.args[1]) for e in calls}
+        replaced = [(o, a.xreplace(by), b.xreplace(by)) for o, a, b in others]
+        if dense is None or not calls or any(e.free_symbols & terms[0].keys() for _, a, b in replaced for e in (a, b)):
             continue
-        whole = facts.divides(dense, divisor)
-        replaces = frozenset(terms[0])
-        loops[low] = Virtual(low, divisor if whole else Minimum(dense, divisor), replaces)
-        loops[high] = Virtual(high, quotient(dense, divisor) if whole else CeilDiv(dense, divisor), replaces)
-        if not whole:
-            equal.append((loops[low].extent * loops[high].extent, dense))
-        forms = replaced
-    return tuple(expanded(d) for d in forms), equal
+        loops[flat] = Virtual(flat, Minimum(limit, dense), frozenset(terms[0]))
+        return replaced
+    return conditions

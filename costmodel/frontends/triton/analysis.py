@@ -60,6 +60,7 @@ def analysed(
     requirements: list[Condition] = [
         ("==", Mod(size(a), sympy.Integer(divisors[a])), sympy.Integer(0)) for a in sizes if divisors.get(a, 1) > 1
     ]
+    requirements += [("==", Mod(builder.expression(a), builder.expression(b)), sympy.Integer(0)) for a, b in axes.even]
     used = {a.buffer.name for s in _sites(body) for a in s}
     statics = tuple((n, v) for n, v in constexprs.items() if isinstance(v, int | str) and is_identifier(n))
     kernel = Kernel(

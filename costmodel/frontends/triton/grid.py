@@ -30,6 +30,8 @@ class Axes:
     ends: dict[str, Polynomial] = field(default_factory=dict)
     """The largest value of each."""
     notes: list[str] = field(default_factory=list)
+    even: list[tuple[Polynomial, Polynomial]] = field(default_factory=list)
+    """Pairs of which the second divides the first."""
 
     def add(self, extent: Polynomial) -> Polynomial:
         """A further loop's index."""
@@ -57,6 +59,7 @@ def regrouped(algebra: Algebra, events: list[Event], grid: tuple[Polynomial, ...
     if found is not None:
         events = mapped(events, lambda p: algebra.replaced(p, found.by))
         size = _group_size(algebra, found.rows, found.group)
+        axes.even.append((found.rows, size))
         axes.ends |= {_DOWN: found.rows - ONE, _ACROSS: found.columns - ONE}
         axes.notes.append(f"tiles are taken in groups of the largest divisor of the tile rows up to {found.group}")
     for n, extent in enumerate(grid):
