@@ -100,7 +100,7 @@ def _check_order(site: Site, here: str) -> None:
 
 
 def _check_extent(loop: Loop, site: Site, names: set[str], here: str) -> None:
-    _known((loop.extent, loop.unroll, loop.stages), names, f"{here}: loop {loop.index}")
+    _known((loop.extent, loop.unroll, loop.stages), names, f"{here}: loop {loop.index.name}")
     used = free_names(loop.extent)
     threads = {o.index.name for o in site.loops if o.kind == "thread"}
     outer = {o.index.name for o in site.loops}

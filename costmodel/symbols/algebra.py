@@ -10,7 +10,7 @@ from __future__ import annotations
 import keyword
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import sympy
@@ -244,4 +244,9 @@ def quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
 
 def free_names(*expressions: sympy.Expr) -> frozenset[str]:
     """Names of all symbols in the expressions."""
-    return frozenset(s.name for e in expressions for s in e.free_symbols)
+    return frozenset().union(*(_names_in(e) for e in expressions))
+
+
+@lru_cache(maxsize=1 << 14)
+def _names_in(e: sympy.Expr) -> frozenset[str]:
+    return frozenset(s.name for s in e.free_symbols)

@@ -2,7 +2,8 @@
 
 `pid // n` and `pid % n` of a grid of `d·n` programs are two block indices. The grouped ordering of Triton's matrix products,
 `G` tile rows at a time, is three: within a group, along the columns, over groups. The last group may be smaller; here groups have
-as many rows as the largest divisor of the row count up to `G` has, so that every tile is computed once and in almost that order.
+as many rows as the largest power of two up to `G` that divides their number, so that every tile is computed once and in almost
+that order.
 A loop over tiles (a persistent kernel) keeps its flat tile number, of which the coordinates are quotients and remainders.
 """
 
@@ -61,7 +62,7 @@ def regrouped(algebra: Algebra, events: list[Event], grid: tuple[Polynomial, ...
         size = _group_size(algebra, found.rows, found.group)
         axes.even.append((found.rows, size))
         axes.ends |= {_DOWN: found.rows - ONE, _ACROSS: found.columns - ONE}
-        axes.notes.append(f"tiles are taken in groups of the largest divisor of the tile rows up to {found.group}")
+        axes.notes.append(f"tiles are taken in groups of the largest power of two up to {found.group} that divides the tile rows")
     for n, extent in enumerate(grid):
         atom = block(n)
         program = Polynomial.of(atom)
@@ -126,12 +127,12 @@ def _less(algebra: Algebra, extent: Polynomial) -> int | None:
 
 
 def _group_size(algebra: Algebra, rows: Polynomial, most: int) -> Polynomial:
-    """The largest divisor of the rows up to `most`."""
-    size = ONE
-    for n in range(2, most + 1):
-        divides = ONE - algebra.minimum(algebra.mod(rows, Polynomial.of(n)), ONE)
-        size = algebra.maximum(size, Polynomial.of(n) * divides)
-    return size
+    """All rows if they are no more than `most`, else the largest power of two up to it that divides them."""
+    powers, n = ONE, 2
+    while n <= most:
+        powers = powers + Polynomial.of(n // 2) * (ONE - algebra.minimum(algebra.mod(rows, Polynomial.of(n)), ONE))
+        n *= 2
+    return algebra.maximum(powers, rows * algebra.minimum(algebra.floor(Polynomial.of(most), rows), ONE))
 
 
 def _digits(algebra: Algebra, events: list[Event], program: Polynomial, extent: Polynomial) -> tuple[Polynomial, Polynomial] | None:

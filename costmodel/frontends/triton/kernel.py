@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sympy
@@ -11,10 +12,11 @@ import sympy
 from costmodel.cost import Cost, estimate
 from costmodel.counts import traffic
 from costmodel.device import Device
-from costmodel.errors import DescriptionError
+from costmodel.errors import CostModelError, DescriptionError
 from costmodel.frontends.triton.analysis import analysed
+from costmodel.frontends.triton.cache import default_folder, keep, kept, key_of
 from costmodel.frontends.triton.compiling import Compiled, compiled, compute_capability, parsed_signature
-from costmodel.ir import Divisibility, Expr, Kernel
+from costmodel.ir import Divisibility, Expr, Kernel, from_json, to_json
 from costmodel.symbols import compile_program, size
 
 __all__ = ["Grid", "TritonKernel", "from_triton"]
@@ -68,6 +70,7 @@ def from_triton(
     grid: Grid,
     *,
     target: str | Device = "sm_90",
+    cache: Path | str | bool = True,
     **options: Any,
 ) -> TritonKernel:
     """Compile one configuration without a GPU, and read what it does.
@@ -79,6 +82,7 @@ def from_triton(
         constexprs: values of all other arguments, 1 for strides that are 1.
         grid: extents, or a function from all arguments by name to them, as in a launch.
         target: `"sm_90"`, or a device or its name.
+        cache: folder of analysed kernels; True for the user's, False for none.
         options: of Triton's compiler: `num_warps`, `num_stages`, `num_ctas`, `maxnreg`.
 
     Raises:
@@ -87,8 +91,26 @@ def from_triton(
     """
     capability = compute_capability(target)
     _, divisors = parsed_signature(fn, signature, constexprs)
-    result = compiled(fn, signature, constexprs, capability, options)
-    return described(result, fn.__name__, _extents(fn.__name__, grid, signature, constexprs), divisors, constexprs, capability)
+    extents = _extents(fn.__name__, grid, signature, constexprs)
+    folder = None if cache is False else default_folder() if cache is True else Path(cache)
+    key = key_of(fn, signature, constexprs, extents, capability, options)
+    known = _MEMORY.get(key) if folder is not None else None
+    if known is None and folder is not None:
+        known = _read(kept(folder, key))
+    if known is None:
+        result = compiled(fn, signature, constexprs, capability, options)
+        known = described(result, fn.__name__, extents, divisors, constexprs, capability)
+        if folder is not None:
+            keep(folder, key, _written(known))
+    if folder is not None:
+        _MEMORY[key] = known
+        while len(_MEMORY) > _MOST_IN_MEMORY:
+            _MEMORY.pop(next(iter(_MEMORY)))
+    return known
+
+
+_MEMORY: dict[str, TritonKernel] = {}
+_MOST_IN_MEMORY = 1024
 
 
 def described(
@@ -104,6 +126,26 @@ def described(
     return TritonKernel(
         kernel, capability, result.registers, result.spilled_bytes, result.shared_bytes, tuple(replicas.items()), notes
     )
+
+
+_NUMBERS = ("capability", "registers", "spilled_bytes", "shared_bytes")
+
+
+def _written(k: TritonKernel) -> dict[str, Any]:
+    numbers = {n: getattr(k, n) for n in _NUMBERS}
+    return {"kernel": to_json(k.kernel), **numbers, "replicas": [list(r) for r in k.replicas], "notes": list(k.notes)}
+
+
+def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
+    """What was written; None where it cannot be read."""
+    if document is None:
+        return None
+    try:
+        numbers = [int(document[n]) for n in _NUMBERS]
+        replicas = tuple((str(n), int(r)) for n, r in document["replicas"])
+        return TritonKernel(from_json(document["kernel"]), *numbers, replicas, tuple(str(n) for n in document["notes"]))
+    except (KeyError, TypeError, ValueError, CostModelError):
+        return None
 
 
 def _extents(name: str, grid: Grid, signature: Mapping[str, str], constexprs: Mapping[str, Any]) -> tuple[sympy.Expr, ...]:
