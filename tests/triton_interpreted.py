@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 import torch
-import triton_cases
-import triton_kernels
 from triton.runtime import interpreter
+
+from tests import triton_cases, triton_kernels
 
 TORCH = {"fp32": torch.float32, "fp16": torch.float16, "i1": torch.bool, "i32": torch.int32, "i64": torch.int64}
 counted = {"load": 0, "store": 0, "atomic": 0}

@@ -103,9 +103,7 @@ def layer_norm(x, y, w, b, mean_of, rstd_of, stride, n, eps, BLOCK: tl.constexpr
 
 
 @triton.jit
-def layer_norm_backward_dx(
-    dx, dy, dw, db, x, w, mean_of, rstd_of, lock, stride, n, GROUP: tl.constexpr, BLOCK: tl.constexpr
-):
+def layer_norm_backward_dx(dx, dy, dw, db, x, w, mean_of, rstd_of, lock, stride, n, GROUP: tl.constexpr, BLOCK: tl.constexpr):
     row, at = tl.program_id(0), tl.arange(0, BLOCK)
     inside = at < n
     x += row * stride
@@ -240,9 +238,7 @@ def persistent_matmul(
         sums = tl.zeros((BM, BN), dtype=tl.float32)
         for k in range(steps):
             depth = k * BK + tl.arange(0, BK)
-            left = tl.load(
-                a + safe_rows[:, None] * stride_am + depth[None, :] * stride_ak, mask=depth[None, :] < K, other=0.0
-            )
+            left = tl.load(a + safe_rows[:, None] * stride_am + depth[None, :] * stride_ak, mask=depth[None, :] < K, other=0.0)
             right_tile = tl.load(
                 b + depth[:, None] * stride_bk + safe_columns[None, :] * stride_bn, mask=depth[:, None] < K, other=0.0
             )

@@ -81,7 +81,7 @@ def largest_extent(extent: sympy.Expr, box: Mapping[sympy.Symbol, sympy.Expr]) -
 
 
 def _digits(forms: sympy.Tuple, loops: dict[sympy.Symbol, HasExtent]) -> sympy.Tuple:
-    """Replace a loop's index that is taken apart at whole numbers, at several or beside itself, by one virtual loop for each digit.
+    """Replace a loop's index that is taken apart at whole numbers, at several or beside itself, by a virtual loop for each digit.
 
     `t % 4`, `t // 4 % 2` and `t // 8` of 32 threads are digits at 4 and 8; `t` itself is then their sum.
     """
@@ -177,9 +177,9 @@ def _split(
 
 
 def flattened(conditions: list[Condition], loops: dict[sympy.Symbol, HasExtent]) -> list[Condition]:
-    """Replace a dense `f` under a condition `f < L` by one virtual loop of `L`, where nothing else moves with what `f` is made of.
+    """Replace a dense `f` under a condition `f < L` by one virtual loop of `L`, where nothing else moves with what makes up `f`.
 
-    A loop over flat tile numbers runs beyond the last tile; the coordinates of the tiles below are quotients and remainders of `f`.
+    A loop over flat tile numbers runs beyond the last tile; the coordinates of tiles are quotients and remainders of `f`.
     """
     for n, (op, f, limit) in enumerate(conditions):
         if op != "<" or limit.free_symbols & loops.keys():
@@ -190,7 +190,9 @@ def flattened(conditions: list[Condition], loops: dict[sympy.Symbol, HasExtent])
         dense = dense_extent(terms[0], loops)
         flat = index(f"_flat_{n}")
         others = [c for m, c in enumerate(conditions) if m != n]
-        calls = {e for _, a, b in others for e in (*a.atoms(Mod, FloorDiv), *b.atoms(Mod, FloorDiv)) if expanded(e.args[0] - f) == 0}
+        calls = {
+            e for _, a, b in others for e in (*a.atoms(Mod, FloorDiv), *b.atoms(Mod, FloorDiv)) if expanded(e.args[0] - f) == 0
+        }
         by = {e: e.func(flat, e.args[1]) for e in calls}
         replaced = [(o, a.xreplace(by), b.xreplace(by)) for o, a, b in others]
         if dense is None or not calls or any(e.free_symbols & terms[0].keys() for _, a, b in replaced for e in (a, b)):

@@ -10,7 +10,16 @@ from __future__ import annotations
 
 import sympy
 
-from costmodel.counts.affine import HasExtent, Virtual, affine_terms, below_zero, delinearised, dense_extent, flattened, largest_extent
+from costmodel.counts.affine import (
+    HasExtent,
+    Virtual,
+    affine_terms,
+    below_zero,
+    delinearised,
+    dense_extent,
+    flattened,
+    largest_extent,
+)
 from costmodel.errors import UnsupportedError
 from costmodel.ir import Barrier, Kernel, Loop, Site, facts_of
 from costmodel.symbols import CeilDiv, Condition, Maximum, Minimum, Passing, expanded, sum_over, to_text

@@ -238,7 +238,9 @@ class _Reader:
             raise DescriptionError(
                 f"kernel JSON: {where}: {buffer.name} takes {len(buffer.shape)} indices, got {len(d['index'])}"
             )
-        return Access(buffer, tuple(self.expression(i, symbols) for i in d["index"]), self.expression(d["width"], symbols), d["cached"])
+        return Access(
+            buffer, tuple(self.expression(i, symbols) for i in d["index"]), self.expression(d["width"], symbols), d["cached"]
+        )
 
     def work(self, entry: Any, symbols: dict[str, sympy.Symbol], where: str) -> Work:
         d = _take(entry, where, {"kind": str, "dtype": str, "amount": str})

@@ -47,7 +47,7 @@ def analysed(
         ends[repeat.atom] = repeat.extent - ONE
     symbols |= {atom: algebra.to_sympy(p, symbols) for atom, p in _defined(algebra, axes.meaning)}
     events, wrapped = unwrapped(algebra, events, ends)
-    aligned = {a: d for a, d in divisors.items()}
+    aligned = dict(divisors)
     builder = Builder(algebra, reader.layout, compiled.threads // 32, symbols, aligned, module.aliases, ends)
     builder.arrays(events, {a: _pointee(kind) for a, kind, _ in module.arguments if kind.startswith("!tt.ptr")})
     for tile in reading.tiles:
@@ -73,7 +73,9 @@ def analysed(
 
 def _defined(algebra: Algebra, meaning: Mapping[str, Polynomial]) -> list[tuple[str, Polynomial]]:
     """Coordinates of tiles last: they may be made of program ids."""
-    return sorted(((a, algebra.replaced(p, {b: q for b, q in meaning.items() if b != a})) for a, p in meaning.items()), key=lambda d: d[0])
+    return sorted(
+        ((a, algebra.replaced(p, {b: q for b, q in meaning.items() if b != a})) for a, p in meaning.items()), key=lambda d: d[0]
+    )
 
 
 def _sites(body: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -112,5 +114,3 @@ def _staging(module: Module) -> dict[tuple[str, int, int], Staged]:
     if any(not s.encoding for s in found.values()):
         raise UnsupportedError(f"Triton kernel {module.name}: an asynchronous copy into an array without a layout")
     return found
-
-

@@ -13,7 +13,18 @@ from costmodel.frontends.triton.values import Mask, Opaque, Pointer, Value
 
 __all__ = ["POINTWISE", "compared", "constant", "negated", "reordered", "reshaped", "shifted", "tensor_range"]
 
-_SIGNS = {"slt": "<", "sle": "<=", "sgt": ">", "sge": ">=", "eq": "==", "ne": "!=", "ult": "<", "ule": "<=", "ugt": ">", "uge": ">="}
+_SIGNS = {
+    "slt": "<",
+    "sle": "<=",
+    "sgt": ">",
+    "sge": ">=",
+    "eq": "==",
+    "ne": "!=",
+    "ult": "<",
+    "ule": "<=",
+    "ugt": ">",
+    "uge": ">=",
+}
 _OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 
 
@@ -66,9 +77,9 @@ def reshaped(algebra: Algebra, value: Value, source: TensorType, target: TensorT
         linear = linear * Polynomial.of(n) + axis(algebra, d, n)
     by: dict[str, Polynomial] = {}
     for d in range(len(source.shape) - 1, -1, -1):
-        n = Polynomial.of(source.shape[d])
-        by[f"{coordinate(d)}:{source.shape[d]}"] = algebra.mod(linear, n) if d else linear
-        linear = algebra.floor(linear, n)
+        extent = Polynomial.of(source.shape[d])
+        by[f"{coordinate(d)}:{source.shape[d]}"] = algebra.mod(linear, extent) if d else linear
+        linear = algebra.floor(linear, extent)
     return _mapped(algebra, value, by)
 
 
@@ -128,7 +139,7 @@ def _and(algebra: Algebra, a: Value, b: Value) -> Value:
     return _unknown("a bitwise and", a, b)
 
 
-def _shift_left(algebra: Algebra, a: Value, b: Value) -> Value:
+def _shift_left(_: Algebra, a: Value, b: Value) -> Value:
     if isinstance(a, Polynomial) and isinstance(b, Polynomial) and b.number is not None:
         return a * Polynomial.of(1 << b.number)
     return _unknown("a shift", a, b)
@@ -140,13 +151,13 @@ def _shift_right(algebra: Algebra, a: Value, b: Value) -> Value:
     return _unknown("a shift", a, b)
 
 
-def _xor(algebra: Algebra, a: Value, b: Value) -> Value:
+def _xor(_: Algebra, a: Value, b: Value) -> Value:
     if isinstance(a, Mask) and isinstance(b, Mask) and not (a.conditions and b.conditions):
         return negated(a if a.conditions else b)
     return _unknown("an exclusive or", a, b)
 
 
-def _or(algebra: Algebra, a: Value, b: Value) -> Value:
+def _or(_: Algebra, a: Value, b: Value) -> Value:
     return _unknown("an or of conditions", a, b)
 
 
@@ -176,10 +187,6 @@ def _division(kind: str) -> Callable[[Algebra, Polynomial, Polynomial], Polynomi
     return divide
 
 
-def _ceil_up(algebra: Algebra, a: Polynomial, b: Polynomial) -> Polynomial:
-    return algebra.ceil(a, b)
-
-
 POINTWISE: dict[str, Callable[[Algebra, Value, Value], Value]] = {
     "arith.addi": _on_integers(lambda _, a, b: a + b),
     "arith.subi": _on_integers(lambda _, a, b: a - b),
@@ -188,7 +195,7 @@ POINTWISE: dict[str, Callable[[Algebra, Value, Value], Value]] = {
     "arith.divui": _on_integers(_division("floor")),
     "arith.remsi": _on_integers(_division("mod")),
     "arith.remui": _on_integers(_division("mod")),
-    "arith.ceildivsi": _on_integers(_ceil_up),
+    "arith.ceildivsi": _on_integers(lambda g, a, b: g.ceil(a, b)),
     "arith.minsi": _on_integers(lambda g, a, b: g.minimum(a, b)),
     "arith.minui": _on_integers(lambda g, a, b: g.minimum(a, b)),
     "arith.maxsi": _on_integers(lambda g, a, b: g.maximum(a, b)),

@@ -13,7 +13,18 @@ from costmodel.errors import UnsupportedError
 from costmodel.frontends.triton import tiles
 from costmodel.frontends.triton.arrays import Dimensions, dimensions, split
 from costmodel.frontends.triton.events import (
-    Choice, Condition, Effort, Event, Exchange, Multiply, Repeat, Shuffles, Stage, Sync, Tile, Touch,
+    Choice,
+    Condition,
+    Effort,
+    Event,
+    Exchange,
+    Multiply,
+    Repeat,
+    Shuffles,
+    Stage,
+    Sync,
+    Tile,
+    Touch,
 )  # fmt: skip
 from costmodel.frontends.triton.handlers import dtype_name
 from costmodel.frontends.triton.layouts import Layout, ThreadDigit
@@ -138,8 +149,9 @@ class Builder:
         key = (event.where.line, event.elements)
         if key in lines:
             before = nodes[lines[key]]
-            assert isinstance(before, Loop) and isinstance(before.body[0], Statement)
+            assert isinstance(before, Loop)
             statement = before.body[0]
+            assert isinstance(statement, Statement)
             nodes[lines[key]] = replace(before, body=(replace(statement, work=_added(statement.work, item)),))
             return
         lines[key] = len(nodes)
@@ -160,14 +172,18 @@ class Builder:
         dimension, width = vector(self.algebra, event, layout, dtype.itemsize, self.aligned)
         if event.tile is not None and event.whole:
             width = tiles.piece(event.tile, dtype)
-        name = self._name({"load": "load", "store": "store", "atomic": "atomic"}[event.kind] + f" {event.buffer}", event.where.line)
+        name = self._name(
+            {"load": "load", "store": "store", "atomic": "atomic"}[event.kind] + f" {event.buffer}", event.where.line
+        )
         points, loops = self._coordinates(layout, dimension, width)
         access = Access(self.buffers[event.buffer], self._index(event, points), _INTEGER(width), event.cached)
         staged: tuple[Access, ...] = ()
         if event.tile is not None:
             staged = (tiles.access(self.buffers[event.tile.name], event.tile, points, layout.shape, width, self.aliases),)
         loads, stores = ((access,), staged) if event.kind == "load" else (staged, (access,))
-        statement = Statement(name, loads, stores, asynchronous=bool(staged) and event.kind == "load", atomic=event.kind == "atomic")
+        statement = Statement(
+            name, loads, stores, asynchronous=bool(staged) and event.kind == "load", atomic=event.kind == "atomic"
+        )
         if event.kind == "load":
             self.replicas[name] = layout.replicas
         conditions = [self._condition(c, points) for c in event.conditions]
@@ -262,7 +278,7 @@ class Builder:
         name = self._name(f"{'store to' if event.kind == 'store' else 'load from'} {event.tile.name}", event.where.line)
         buffer = self.buffers[event.tile.name]
         if event.kind == "load" and "dot_op" in event.tensor.encoding and "blocked" not in event.tensor.encoding:
-            loops, access = tiles.fragments(buffer, event.tile, layout, self._counter, self.aliases, self.warps)
+            loops, access = tiles.fragments(buffer, event.tile, layout, self._counter, self.aliases)
             return _nested(loops, Statement(name, (access,)))
         dimension = tiles.fastest(event.tile, self.aliases)
         width = min(layout.side_by_side(dimension), tiles.piece(event.tile, dtype))

@@ -56,11 +56,15 @@ def compute_capability(target: str | Device) -> int:
     device = target if isinstance(target, Device) else find_device(target)
     numbered = re.match(r"^(\d+)\.(\d)$", device.compute_capability)
     if numbered is None:
-        raise DescriptionError(f"target {device.name}: its profile gives compute capability {device.compute_capability!r}; expected NVIDIA's")
+        raise DescriptionError(
+            f"target {device.name}: its profile gives compute capability {device.compute_capability!r}; expected NVIDIA's"
+        )
     return int(numbered.group(1) + numbered.group(2))
 
 
-def parsed_signature(fn: Any, signature: Mapping[str, str], constexprs: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, int]]:
+def parsed_signature(
+    fn: Any, signature: Mapping[str, str], constexprs: Mapping[str, Any]
+) -> tuple[dict[str, str], dict[str, int]]:
     """Types by argument, in order, and the known divisors.
 
     Args:
@@ -81,7 +85,9 @@ def parsed_signature(fn: Any, signature: Mapping[str, str], constexprs: Mapping[
     for argument in names:
         if (argument in signature) == (argument in constexprs):
             both = "both a type and a value" if argument in signature else "neither a type nor a value"
-            raise DescriptionError(f"Triton kernel {name}: argument {argument!r} has {both}; give it in signature= or constexprs=")
+            raise DescriptionError(
+                f"Triton kernel {name}: argument {argument!r} has {both}; give it in signature= or constexprs="
+            )
         if argument in constexprs:
             types[argument] = "constexpr"
             continue
@@ -89,7 +95,9 @@ def parsed_signature(fn: Any, signature: Mapping[str, str], constexprs: Mapping[
         types[argument] = kind
         divisors[argument] = int(hint) if hint else DIVISOR if kind.startswith("*") else 1
         if divisors[argument] not in (1, DIVISOR):
-            raise DescriptionError(f"Triton kernel {name}: {argument}={signature[argument]!r}: expected ':16' or ':1' after the type")
+            raise DescriptionError(
+                f"Triton kernel {name}: {argument}={signature[argument]!r}: expected ':16' or ':1' after the type"
+            )
     return types, divisors
 
 
@@ -174,7 +182,9 @@ def _used(cubin: bytes, name: str) -> tuple[int, int]:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        text = subprocess.run([_tool("cuobjdump"), "--dump-resource-usage", file.name], capture_output=True, text=True, check=False)
+        text = subprocess.run(
+            [_tool("cuobjdump"), "--dump-resource-usage", file.name], capture_output=True, text=True, check=False
+        )
     found = re.search(r"REG:(\d+) STACK:(\d+)", text.stdout)
     if found is None:
         raise UnsupportedError(f"Triton kernel {name}: cuobjdump gives no registers: {(text.stdout + text.stderr)[:200]!r}")

@@ -135,7 +135,9 @@ def _group_size(algebra: Algebra, rows: Polynomial, most: int) -> Polynomial:
     return algebra.maximum(powers, rows * algebra.minimum(algebra.floor(Polynomial.of(most), rows), ONE))
 
 
-def _digits(algebra: Algebra, events: list[Event], program: Polynomial, extent: Polynomial) -> tuple[Polynomial, Polynomial] | None:
+def _digits(
+    algebra: Algebra, events: list[Event], program: Polynomial, extent: Polynomial
+) -> tuple[Polynomial, Polynomial] | None:
     """Extents of the two coordinates that a program id is always divided into."""
     (atom,) = program.atoms()
     divisors: set[Polynomial] = set()
@@ -205,5 +207,7 @@ def unwrapped(algebra: Algebra, events: list[Event], ends: dict[str, Polynomial]
         call = algebra.calls.get(monomial[0]) if len(monomial) == 1 else None
         if call is not None and call == ("ceil", size, Polynomial.of(step)):
             by[name] = inner
-            notes.append(f"rows beyond {'·'.join(next(iter(size.terms)))}, which wrap round to the first, are counted as rows of their own")
+            notes.append(
+                f"rows beyond {'·'.join(next(iter(size.terms)))}, which wrap round to the first, are counted as rows of their own"
+            )
     return (mapped(events, lambda p: algebra.replaced(p, by)) if by else events), list(dict.fromkeys(notes))

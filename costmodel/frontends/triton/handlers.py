@@ -95,7 +95,7 @@ def _integer(reader: Reader, operation: Operation) -> None:
 def _select(reader: Reader, operation: Operation) -> None:
     chosen, first, second = (reader[n] for n in operation.operands)
     if not isinstance(first, Polynomial) or not isinstance(second, Polynomial):
-        if isinstance(first, Mask) or isinstance(first, Polynomial):
+        if isinstance(first, Mask | Polynomial):
             reader.give(operation, Opaque("chosen by tl.where"))
         else:
             reader.give(operation, Opaque("computed from data"))
@@ -104,7 +104,9 @@ def _select(reader: Reader, operation: Operation) -> None:
     value: Value = first if first == second else Opaque("an index chosen by tl.where")
     clamped = isinstance(chosen, Mask) and second.number is not None and any(first in c[1:] for c in chosen.conditions)
     if clamped and first != second:
-        reader.notes[f"{reader.where(operation)}: indices that tl.where replaces by {second.number} are counted where they were"] = None
+        reader.notes[
+            f"{reader.where(operation)}: indices that tl.where replaces by {second.number} are counted where they were"
+        ] = None
         value = first
     reader.give(operation, value)
     if operation.results[0] not in reader.addressing:

@@ -77,8 +77,8 @@ def from_triton(
 
     Args:
         fn: a function under `@triton.jit`.
-        signature: Triton's types by argument name, `"*fp32"`, `"i32"`; `"i32:16"` says that only multiples of 16 are passed, which
-            Triton specialises for. Integers of a type become the kernel's sizes. Pointers are multiples of 16 bytes, unless `":1"`.
+        signature: Triton's types by argument name, `"*fp32"`, `"i32"`; `"i32:16"` says that only multiples of 16 are passed,
+            which Triton specialises for. Integers become the kernel's sizes. Pointers are multiples of 16 bytes, unless `":1"`.
         constexprs: values of all other arguments, 1 for strides that are 1.
         grid: extents, or a function from all arguments by name to them, as in a launch.
         target: `"sm_90"`, or a device or its name.
@@ -141,9 +141,10 @@ def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
     if document is None:
         return None
     try:
-        numbers = [int(document[n]) for n in _NUMBERS]
+        capability, registers, spilled, shared = (int(document[n]) for n in _NUMBERS)
         replicas = tuple((str(n), int(r)) for n, r in document["replicas"])
-        return TritonKernel(from_json(document["kernel"]), *numbers, replicas, tuple(str(n) for n in document["notes"]))
+        notes = tuple(str(n) for n in document["notes"])
+        return TritonKernel(from_json(document["kernel"]), capability, registers, spilled, shared, replicas, notes)
     except (KeyError, TypeError, ValueError, CostModelError):
         return None
 
@@ -159,6 +160,8 @@ def _extents(name: str, grid: Grid, signature: Mapping[str, str], constexprs: Ma
     found = []
     for item in items:
         if isinstance(item, bool) or not isinstance(item, int | Expr):
-            raise DescriptionError(f"Triton kernel {name}: grid extent {item!r}: expected a whole number or an expression of sizes")
+            raise DescriptionError(
+                f"Triton kernel {name}: grid extent {item!r}: expected a whole number or an expression of sizes"
+            )
         found.append(item.expression if isinstance(item, Expr) else sympy.Integer(item))
     return tuple(found)

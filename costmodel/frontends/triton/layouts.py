@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -122,13 +122,20 @@ def layout_of(encoding: str, shape: tuple[int, ...], aliases: Mapping[str, str],
     registers, lanes, warp_bases = _bases(_spelt(encoding, aliases), shape, aliases)
     cut = [tuple(_within(b, shape) for b in bases) for bases in (registers, lanes, warp_bases)]
     if len(cut[1]) != 5 or 1 << len(cut[2]) != warps:
-        raise UnsupportedError(f"Triton layout {encoding}: {len(cut[1])} lane and {len(cut[2])} warp bits; expected 5 and {warps} warps")
+        raise UnsupportedError(
+            f"Triton layout {encoding}: {len(cut[1])} lane and {len(cut[2])} warp bits; expected 5 and {warps} warps"
+        )
     for dimension, extent in enumerate(shape):
         steps = [b[dimension] for bases in cut for b in bases if b[dimension]]
         if len(set(steps)) != len(steps) or any(s & (s - 1) for s in steps):
-            raise UnsupportedError(f"Triton layout {encoding}: coordinate {dimension} mixes bits of the thread number by exclusive or")
+            raise UnsupportedError(
+                f"Triton layout {encoding}: coordinate {dimension} mixes bits of the thread number by exclusive or"
+            )
         covered = sum(steps) + 1
-        cut[0] = (*cut[0], *(_unit(dimension, len(shape), covered << n) for n in range(int(math.log2(max(extent // covered, 1))))))
+        cut[0] = (
+            *cut[0],
+            *(_unit(dimension, len(shape), covered << n) for n in range(int(math.log2(max(extent // covered, 1))))),
+        )
     return Layout(shape, cut[0], cut[1], cut[2])
 
 
@@ -173,8 +180,7 @@ def _bases(text: str, shape: tuple[int, ...], aliases: Mapping[str, str]) -> Bas
         raise UnsupportedError(f"Triton layout {text or 'none'}: expected #ttg.…<{{…}}>")
     match kind.group(1):
         case "blocked":
-            order = numbers(text, "order")
-            return _blocked(*(numbers(text, n) for n in ("sizePerThread", "threadsPerWarp", "warpsPerCTA")), order)
+            return _blocked(text)
         case "slice":
             return _slice(text, shape, aliases)
         case "nvidia_mma":
@@ -186,9 +192,11 @@ def _bases(text: str, shape: tuple[int, ...], aliases: Mapping[str, str]) -> Bas
     raise UnsupportedError(f"Triton layout {text}: expected blocked, slice, nvidia_mma, dot_op or linear")
 
 
-def _blocked(registers: list[int], lanes: list[int], warps: list[int], order: Iterable[int]) -> Bases:
-    sizes, order = [1] * len(registers), list(order)
-    return _bits(registers, sizes, order), _bits(lanes, sizes, order), _bits(warps, sizes, order)
+def _blocked(text: str) -> Bases:
+    counts = [numbers(text, n) for n in ("sizePerThread", "threadsPerWarp", "warpsPerCTA")]
+    sizes, order = [1] * len(counts[0]), numbers(text, "order")
+    registers, lanes, warps = (_bits(c, sizes, order) for c in counts)
+    return registers, lanes, warps
 
 
 def _bits(counts: list[int], sizes: list[int], order: list[int]) -> list[Basis]:
@@ -236,9 +244,7 @@ def _operand(text: str, shape: tuple[int, ...], aliases: Mapping[str, str]) -> B
     first, parent, rank = inner.group(1) == "0", _spelt(inner.group(2), aliases), len(shape)
     depth, across = (rank - 1, rank - 2) if first else (rank - 2, rank - 1)
     if "blocked" in parent:
-        counts = [numbers(parent, n) for n in ("sizePerThread", "threadsPerWarp", "warpsPerCTA")]
-        order = numbers(parent, "order")
-        registers, lanes, warps = _blocked(*counts, order)
+        registers, lanes, warps = _blocked(parent)
         held = [b for b in registers if not b[depth]]
         apart = [[_unit(across, rank, b[across]) if b[across] else (0,) * rank for b in bases] for bases in (lanes, warps)]
         return held, apart[0], apart[1]
@@ -249,7 +255,7 @@ def _operand(text: str, shape: tuple[int, ...], aliases: Mapping[str, str]) -> B
     registers += [_unit(across, rank, 8)] * first + [_unit(depth, rank, 4 * packed)]
     lanes = [_unit(depth, rank, s * packed) for s in (1, 2)] + [_unit(across, rank, s) for s in (1, 2, 4)]
     counts = [*numbers(parent, "warpsPerCTA")]
-    sizes, warps = [1] * rank, []
+    sizes, warps = [1] * rank, list[Basis]()
     sizes[across] = 16 if first else 8
     hopper = number(parent, "versionMajor") == 3
     for d in list(range(rank)) if hopper else list(range(rank))[::-1]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from costmodel.frontends.triton.arithmetic import axis
 from costmodel.frontends.triton.events import Condition, Multiply, Stage, Sync, Tile, Touch
-from costmodel.frontends.triton.layouts import numbers
 from costmodel.frontends.triton.module_text import Operation, TensorType, tensor_type
 from costmodel.frontends.triton.polynomials import Polynomial
 from costmodel.frontends.triton.reading import Handler, Reader
@@ -21,7 +20,9 @@ def _touched(reader: Reader, operation: Operation, kind: str, mask: str | None, 
     pointer = reader[operation.operands[0]]
     if not isinstance(pointer, Pointer):
         reason = pointer.reason if isinstance(pointer, Opaque) else "no pointer"
-        raise reader.fail(operation, f"the address is {reason}; expected an argument and an index made of sizes, blocks and loops")
+        raise reader.fail(
+            operation, f"the address is {reason}; expected an argument and an index made of sizes, blocks and loops"
+        )
     held = reader.conditions(operation, reader[mask], "the mask") if mask else ()
     cached = not re.search(r"cacheModifier = c[gv]", operation.text)
     return Touch(kind, pointer.buffer, pointer.offset, held, _elements(operation), cached, reader.where(operation), tile)
@@ -107,15 +108,12 @@ def _view(reader: Reader, operation: Operation) -> None:
 
 def _dot(reader: Reader, operation: Operation) -> None:
     reader.skip(operation)
-    left, right, sums = (tensor_type(t.strip()) for t in re.split(r" \* | -> ", operation.types))
+    left, _, sums = (tensor_type(t.strip()) for t in re.split(r" \* | -> ", operation.types))
     a, b = (reader[n] for n in operation.operands[:2])
     element = left.element
-    precision = operation.attribute("inputPrecision") or ""
     dtype = {"f32": "tf32", "f64": "f64", "i8": "i8"}.get(element, "f8" if element.startswith("f8") else element)
     spelt = reader.module.aliases.get(sums.encoding, sums.encoding)
-    if "nvidia_mma" in spelt and numbers(spelt, "warpsPerCTA"):
-        pass
-    elif precision not in ("ieee", "2") and "blocked" not in spelt:
+    if "nvidia_mma" not in spelt and "blocked" not in spelt:
         raise reader.fail(operation, f"a product with sums in {spelt}; expected #ttg.nvidia_mma or #ttg.blocked")
     *batch, m, n = sums.shape
     count = 1
@@ -170,7 +168,9 @@ def _tensor_copy(reader: Reader, operation: Operation) -> None:
     if staged is not None:
         tile = reader.restaged(tile, staged.stages)
     tensor = TensorType(box.shape, box.element, tile.tensor.encoding)
-    touch = Touch("store" if stores else "load", descriptor.buffer, offset, tuple(held), tensor, True, where, tile, descriptor.shape)
+    touch = Touch(
+        "store" if stores else "load", descriptor.buffer, offset, tuple(held), tensor, True, where, tile, descriptor.shape
+    )
     reader.emit(touch, *([] if stores else [Sync()]))
 
 

@@ -121,7 +121,9 @@ class Module:
         return self.locations.get(reference, f"loc({reference})")
 
 
-_LINE = re.compile(r'^(?:(?P<results>%[\w$.-]+(?::\d+)?(?:, %[\w$.-]+(?::\d+)?)*) = )?"?(?P<name>[a-z_]+(?:\.[\w.]+)+)"?(?P<rest>.*)$')
+_LINE = re.compile(
+    r'^(?:(?P<results>%[\w$.-]+(?::\d+)?(?:, %[\w$.-]+(?::\d+)?)*) = )?"?(?P<name>[a-z_]+(?:\.[\w.]+)+)"?(?P<rest>.*)$'
+)
 _LOCATION = re.compile(r" loc\((#loc\d*|unknown|.*)\)$")
 _VALUE = re.compile(r"%[\w$.-]+(?:#\d+)?")
 _REGION = ("scf.for", "scf.if", "scf.while", "tt.reduce", "tt.scan", "tt.map_elementwise", "ttg.warp_specialize")
@@ -164,7 +166,9 @@ class _Reader:
                 attributes = line
             elif line.startswith("tt.func"):
                 if found is not None:
-                    raise UnsupportedError("Triton IR: several functions in one module; expected calls to be inlined (noinline=False)")
+                    raise UnsupportedError(
+                        "Triton IR: several functions in one module; expected calls to be inlined (noinline=False)"
+                    )
                 found = self._function(line, attributes)
         if found is None:
             raise UnsupportedError("Triton IR: expected a module with a tt.func")
@@ -194,7 +198,9 @@ class _Reader:
                 return line
             if line.startswith("^bb"):
                 if block.operations:
-                    raise UnsupportedError(f"Triton IR: {owner} has several blocks (a loop left early); expected structured loops")
+                    raise UnsupportedError(
+                        f"Triton IR: {owner} has several blocks (a loop left early); expected structured loops"
+                    )
                 block.arguments = (*block.arguments, *_VALUE.findall(re.sub(r"loc\(.*?\)+", "", line)))
                 continue
             block.operations.append(self._operation(line))

@@ -103,14 +103,16 @@ INTEGERS: dict[str, int] = {
 
 IGNORED = frozenset(
     {
-        "arith.constant", "tt.get_program_id", "tt.get_num_programs", "tt.make_range", "tt.splat", "tt.broadcast", "tt.expand_dims",
-        "tt.addptr", "tt.reshape", "tt.trans", "tt.bitcast", "arith.bitcast", "arith.index_cast", "tt.ptr_to_int", "tt.int_to_ptr",
-        "tt.unsplat", "tt.join", "tt.split", "tt.cat", "tt.return", "tt.reduce.return", "tt.scan.return", "scf.yield", "ub.poison",
-        "ttg.memdesc_trans", "ttg.memdesc_index", "ttg.memdesc_subslice", "ttg.memdesc_subview", "ttg.memdesc_reinterpret",
-        "ttg.memdesc_reshape", "ttng.fence_async_shared", "ttng.warp_group_dot_wait", "ttg.local_dealloc", "ttg.async_commit_group",
-        "ttg.async_wait", "ttng.tensormap_create", "ttng.tensormap_fenceproxy_acquire", "ttng.reinterpret_tensor_descriptor",
-        "ttg.global_scratch_alloc", "ttng.init_barrier", "ttng.barrier_expect", "ttng.wait_barrier", "ttng.inval_barrier",
-        "ttng.async_tma_store_wait", "tt.assert", "llvm.intr.assume", "tt.extern_elementwise",
+        "arith.constant", "tt.get_program_id", "tt.get_num_programs", "tt.make_range", "tt.splat", "tt.broadcast",
+        "tt.expand_dims", "tt.addptr", "tt.reshape", "tt.trans", "tt.bitcast", "arith.bitcast", "arith.index_cast",
+        "tt.ptr_to_int", "tt.int_to_ptr", "tt.unsplat", "tt.join", "tt.split", "tt.cat", "tt.return",
+        "tt.reduce.return", "tt.scan.return", "scf.yield", "ub.poison", "ttg.memdesc_trans", "ttg.memdesc_index",
+        "ttg.memdesc_subslice", "ttg.memdesc_subview", "ttg.memdesc_reinterpret", "ttg.memdesc_reshape",
+        "ttng.fence_async_shared", "ttng.warp_group_dot_wait", "ttg.local_dealloc", "ttg.async_commit_group",
+        "ttg.async_wait", "ttng.tensormap_create", "ttng.tensormap_fenceproxy_acquire",
+        "ttng.reinterpret_tensor_descriptor", "ttg.global_scratch_alloc", "ttng.init_barrier", "ttng.barrier_expect",
+        "ttng.wait_barrier", "ttng.inval_barrier", "ttng.async_tma_store_wait", "tt.assert", "llvm.intr.assume",
+        "tt.extern_elementwise",
     }
 )  # fmt: skip
 """Operations without work of their own: they name, move about in registers, or belong to addresses and copies."""

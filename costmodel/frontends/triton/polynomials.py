@@ -151,7 +151,8 @@ class Algebra:
         low: int | None = 0
         high: int | None = 0
         for m, c in p.terms.items():
-            bottom, top = 1, 1
+            bottom = 1
+            top: int | None = 1
             for atom in m:
                 b, t = self.ranges.get(atom, (0 if atom[0] in "%@" else 1, None))
                 if b is None or b < 0:

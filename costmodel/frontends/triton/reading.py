@@ -17,11 +17,12 @@ from costmodel.errors import UnsupportedError
 from costmodel.frontends.triton import arithmetic
 from costmodel.frontends.triton.events import Choice, Condition, Event, Repeat, Sync, Tile
 from costmodel.frontends.triton.layouts import Layout, layout_of
-from costmodel.frontends.triton.module_text import Location, Module, Operation, TensorType, tensor_type
+from costmodel.frontends.triton.module_text import Location, Module, Operation, TensorType
 from costmodel.frontends.triton.polynomials import ZERO, Algebra, Polynomial, block
 from costmodel.frontends.triton.values import Mask, Opaque, Pointer, Value
 
 __all__ = ["Handler", "Reader", "Reading", "Staged", "Staging"]
+
 
 @dataclass(frozen=True, slots=True)
 class Staged:
@@ -196,7 +197,9 @@ class Reader:
             if not isinstance(value, Polynomial):
                 reason = value.reason if isinstance(value, Opaque) else "no number"
                 raise self.fail(operation, f"the loop's {what} is {reason}; expected sizes and constants")
-        assert isinstance(low, Polynomial) and isinstance(high, Polynomial) and isinstance(by, Polynomial)
+        assert isinstance(low, Polynomial)
+        assert isinstance(high, Polynomial)
+        assert isinstance(by, Polynomial)
         counter, *carried = operation.regions[0].arguments
         atom = f"%i{self.loops}"
         self.loops += 1
@@ -216,7 +219,7 @@ class Reader:
         self.emit(repeat)
         last = extent - Polynomial.of(1)
         for n, name in enumerate(_result_names(operation)):
-            after = self._after(self.values[carried[n]], self[operation.regions[0].operations[-1].operands[n]], atom, last)
+            after = self._after(self[operation.regions[0].operations[-1].operands[n]], atom, last)
             self.values[name] = after
 
     def _extent(self, operation: Operation, low: Polynomial, high: Polynomial, by: Polynomial) -> tuple[Polynomial, bool]:
@@ -268,9 +271,13 @@ class Reader:
             if isinstance(moved, Polynomial) and end.buffer == start.buffer:
                 return Pointer(start.buffer, moved)
             return Opaque("a pointer carried through a loop, but not advanced by a constant step")
-        return value if not isinstance(value, Polynomial | Pointer) else Opaque("carried through a loop, and known only at its start")
+        return (
+            value
+            if not isinstance(value, Polynomial | Pointer)
+            else Opaque("carried through a loop, and known only at its start")
+        )
 
-    def _after(self, carried: Value, end: Value, atom: str, last: Polynomial) -> Value:
+    def _after(self, end: Value, atom: str, last: Polynomial) -> Value:
         """A loop's result: what its last step leaves."""
         if isinstance(end, Polynomial):
             return self.algebra.replaced(end, {atom: last})
@@ -362,5 +369,3 @@ def _slice(module: Module) -> frozenset[str]:
             found.add(name)
             wanted += made.get(name, ())
     return frozenset(found)
-
-

@@ -1,7 +1,6 @@
 """Tiles in shared memory: how they are swizzled, and how threads and matrix units read and write them.
 
-A tile's rows are cut into pieces of up to 16 bytes; the piece that stands at `p` in row `r` lies at `p ^ (r / per_phase % phases)`.
-`ldmatrix` gives each lane the address of one row of 16 bytes, 32 rows at a time; `wgmma` reads rows of 32 bytes, those of the
+A tile's rows are cut into pieces of up to 16 bytes; piece `p` of row `r` lies at `p ^ (r / per_phase % phases)`. `ldmatrix`
 right operand once for four warps. Sources: Triton, `TritonGPUAttrDefs.td` (swizzled_shared, nvmma_shared); PTX ISA, `ldmatrix`,
 `wgmma.mma_async` (shared-memory matrix layout).
 """
@@ -116,7 +115,11 @@ def _at(into: Buffer, tile: Tile, at: list[sympy.Expr], width: int, aliases: Map
 def spread(shape: tuple[int, ...], width: int, warps: int) -> Layout:
     """A box copied by descriptor, as if threads took `width` elements each, one after the other."""
     rank = len(shape)
-    steps = [tuple(1 << b if e == d else 0 for e in range(rank)) for d in range(rank - 1, -1, -1) for b in range(shape[d].bit_length() - 1)]
+    steps = [
+        tuple(1 << b if e == d else 0 for e in range(rank))
+        for d in range(rank - 1, -1, -1)
+        for b in range(shape[d].bit_length() - 1)
+    ]
     inside, rest = steps[: width.bit_length() - 1], steps[width.bit_length() - 1 :]
     none, bits = (0,) * rank, 5 + warps.bit_length() - 1
     threads = (rest + [none] * bits)[:bits]
@@ -124,7 +127,7 @@ def spread(shape: tuple[int, ...], width: int, warps: int) -> Layout:
 
 
 def fragments(
-    into: Buffer, tile: Tile, layout: Layout, counter: Callable[[], sympy.Symbol], aliases: Mapping[str, str], warps: int
+    into: Buffer, tile: Tile, layout: Layout, counter: Callable[[], sympy.Symbol], aliases: Mapping[str, str]
 ) -> tuple[Loops, Access]:
     """`ldmatrix`: loops over the fragments of a warp, and one lane's 16 bytes of each."""
     s, shape = _swizzle(tile, aliases), tile.tensor.shape
@@ -136,7 +139,10 @@ def fragments(
         step = min((b for b in across if b), default=_ROWS)
         own = sum((b * Mod(FloorDiv(WARP_INDEX, _INTEGER(1 << n)), _INTEGER(2)) for n, b in enumerate(across) if b), _INTEGER(0))
         if d == s.fast:
-            covered, lane = 2 * s.piece, FloorDiv(LANE, _INTEGER(_ROWS)) * max(s.piece, step * spread_over if spread_over > 1 else 0)
+            covered, lane = (
+                2 * s.piece,
+                FloorDiv(LANE, _INTEGER(_ROWS)) * max(s.piece, step * spread_over if spread_over > 1 else 0),
+            )
         elif spread_over > 1 and step < _ROWS:
             covered, lane = _ROWS, Mod(LANE, _INTEGER(8)) + Mod(FloorDiv(LANE, _INTEGER(8)), _INTEGER(2)) * step * spread_over
         else:
@@ -213,7 +219,14 @@ def _right(
     operand = _operand(buffers[tile.name], tile, at, elements, aliases)
     times = max(width // 32, 1)
     return [
-        Loop(n, _INTEGER(times), "serial", (Statement(f"{name}, right operand", (operand,), asynchronous=True),), 0, _INTEGER(times))
+        Loop(
+            n,
+            _INTEGER(times),
+            "serial",
+            (Statement(f"{name}, right operand", (operand,), asynchronous=True),),
+            0,
+            _INTEGER(times),
+        )
     ]
 
 
@@ -229,7 +242,9 @@ def _operand(into: Buffer, tile: Tile, at: list[sympy.Expr], width: int, aliases
 def _fixed(node: Node, by: Mapping[sympy.Symbol, sympy.Expr]) -> Node:
     """The node without a loop of one step."""
     if isinstance(node, Loop):
-        return Loop(node.index, node.extent, node.kind, tuple(_fixed(n, by) for n in node.body), node.axis, node.unroll, node.stages)
+        return Loop(
+            node.index, node.extent, node.kind, tuple(_fixed(n, by) for n in node.body), node.axis, node.unroll, node.stages
+        )
     if isinstance(node, Statement):
         loads = tuple(Access(a.buffer, tuple(e.xreplace(dict(by)) for e in a.index), a.width, a.cached) for a in node.loads)
         stores = tuple(Access(a.buffer, tuple(e.xreplace(dict(by)) for e in a.index), a.width, a.cached) for a in node.stores)
