@@ -1,7 +1,8 @@
 """Tiles in shared memory: how they are swizzled, and how threads and matrix units read and write them.
 
 A tile's rows are cut into pieces of up to 16 bytes; piece `p` of row `r` lies at `p ^ (r / per_phase % phases)`. `ldmatrix`
-right operand once for four warps. Sources: Triton, `TritonGPUAttrDefs.td` (swizzled_shared, nvmma_shared); PTX ISA, `ldmatrix`,
+gives each lane the address of one row of 16 bytes, 32 rows at a time; `wgmma` reads rows of 32 bytes, those of the right operand
+once for four warps. Sources: Triton, `TritonGPUAttrDefs.td` (swizzled_shared, nvmma_shared); PTX ISA, `ldmatrix`,
 `wgmma.mma_async` (shared-memory matrix layout).
 """
 
