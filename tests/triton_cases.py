@@ -27,8 +27,8 @@ STRIDES = {"stride_am": "i32:16", "stride_bk": "i32:16", "stride_cm": "i32:16"}
 ONES = {"stride_ak": 1, "stride_bn": 1, "stride_cn": 1}
 
 
-def matmul(kernel, M, N, K, BM, BN, BK, grid, hint=":16", strides=None, extra=None, **options):
-    types = {**MATRIX, "M": "i32" + hint, "N": "i32" + hint, "K": "i32" + hint, **STRIDES}
+def matmul(kernel, M, N, K, BM, BN, BK, grid, hint=":16", strides=None, extra=None, single=False, **options):
+    types = {**MATRIX, **({"a": "*fp32", "b": "*fp32"} if single else {}), "M": "i32" + hint, "N": "i32" + hint, "K": "i32" + hint, **STRIDES}
     given = strides or {"stride_am": K, "stride_bk": N, "stride_cm": N}
     types |= {n: "i32:16" if v % 16 == 0 else "i32" for n, v in given.items()}
     constants = {"BM": BM, "BN": BN, "BK": BK, "GROUP": 8, **ONES, **(extra or {})}
@@ -39,6 +39,7 @@ def tiles(m):
     return (up(m["M"], m["BM"]) * up(m["N"], m["BN"]),)
 
 
+FLAT = {"x": "*fp32", "out": "*fp32", "n": "i32"}
 ROWS = {"out": "*fp32", "x": "*fp32", "in_stride": "i32", "out_stride": "i32", "columns": "i32"}
 NORM = {"x": "*fp16", "y": "*fp16", "w": "*fp16", "b": "*fp16", "mean_of": "*fp32", "rstd_of": "*fp32"}
 ATTENTION = {
@@ -101,6 +102,19 @@ CASES = {
     "transposed": Case(
         "transposed", {"x": "*fp32", "out": "*fp32", "M": "i32:16", "N": "i32:16"}, {"BM": 32, "BN": 64},
         lambda m: (up(m["M"], m["BM"]), up(m["N"], m["BN"])), {"M": 80, "N": 144},
+    ),
+    "left early": Case("left_early", FLAT, {"BLOCK": 128}, (8,), {"n": 333}),
+    "branched": Case("branched", FLAT, {"BLOCK": 128}, lambda m: (up(m["n"], m["BLOCK"]),), {"n": 333}),
+    "split matmul": Case(
+        "split_matmul", {**MATRIX, "c": "*fp32", "M": "i32:16", "N": "i32:16", "K": "i32:16"},
+        {"BM": 64, "BN": 32, "BK": 32, "SPLIT": 2}, lambda m: (*tiles(m), m["SPLIT"]), {"M": 144, "N": 80, "K": 176},
+    ),
+    "matmul in single precision": matmul("matmul", 144, 80, 96, 64, 64, 32, tiles, single=True),
+    "pairs swapped": Case("pairs_swapped", FLAT, {"BLOCK": 128}, lambda m: (up(m["n"], m["BLOCK"]),), {"n": 334}),
+    "running sums": Case("running_sums", FLAT, {"BLOCK": 128}, (3,), {"n": 1000}),
+    "row sums by block pointer": Case(
+        "row_sums_by_block_pointer", {"a": "*fp16", "b": "*fp32", "M": "i32:16", "N": "i32:16"}, {"BM": 32, "BN": 64},
+        lambda m: (up(m["M"], m["BM"]),), {"M": 80, "N": 144},
     ),
 }  # fmt: skip
 """Launches whose bytes are compared with the interpreter's."""

@@ -276,6 +276,69 @@ def transposed(x, out, M, N, BM: tl.constexpr, BN: tl.constexpr):
 
 
 @triton.jit
+def left_early(x, out, n, BLOCK: tl.constexpr):
+    pid = tl.program_id(0)
+    if pid * BLOCK >= n:
+        return
+    at = pid * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + at, tl.load(x + at, mask=at < n), mask=at < n)
+
+
+@triton.jit
+def branched(x, out, n, BLOCK: tl.constexpr):
+    pid = tl.program_id(0)
+    at = pid * BLOCK + tl.arange(0, BLOCK)
+    if pid == 0:
+        tl.store(out + at, tl.load(x + at) + 1)
+    else:
+        tl.store(out + at, tl.load(x + at, mask=at < n), mask=at < n)
+
+
+@triton.jit
+def split_matmul(a, b, c, M, N, K, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SPLIT: tl.constexpr):
+    pid, part = tl.program_id(0), tl.program_id(1)
+    down = tl.cdiv(M, BM)
+    rows, columns = (pid % down * BM + tl.arange(0, BM)) % M, (pid // down * BN + tl.arange(0, BN)) % N
+    depth = part * BK + tl.arange(0, BK)
+    a_at, b_at = a + rows[:, None] * K + depth[None, :], b + depth[:, None] * N + columns[None, :]
+    sums = tl.zeros((BM, BN), dtype=tl.float32)
+    for k in range(0, tl.cdiv(K, BK * SPLIT)):
+        left = tl.load(a_at, mask=depth[None, :] < K - k * (BK * SPLIT), other=0.0)
+        sums = tl.dot(left, tl.load(b_at, mask=depth[:, None] < K - k * (BK * SPLIT), other=0.0), sums)
+        a_at += BK * SPLIT
+        b_at += BK * SPLIT * N
+    rows, columns = pid % down * BM + tl.arange(0, BM), pid // down * BN + tl.arange(0, BN)
+    inside = (rows[:, None] < M) & (columns[None, :] < N)
+    tl.atomic_add(c + rows[:, None] * N + columns[None, :], sums, mask=inside)
+
+
+@triton.jit
+def pairs_swapped(x, out, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + at, tl.load(x + at // 2 * 2 + (1 - at % 2), mask=at < n), mask=at < n)
+
+
+@triton.jit
+def running_sums(x, out, n, BLOCK: tl.constexpr):
+    step = tl.num_programs(0) * BLOCK
+    for start in range(tl.program_id(0) * BLOCK, n, step):
+        at = start + tl.arange(0, BLOCK)
+        tl.store(out + at, tl.cumsum(tl.load(x + at, mask=at < n, other=0.0), 0), mask=at < n)
+
+
+@triton.jit
+def row_sums_by_block_pointer(a, b, M, N, BM: tl.constexpr, BN: tl.constexpr):
+    first = tl.program_id(0) * BM
+    tile = tl.make_block_ptr(a, shape=(M, N), strides=(N, 1), offsets=(first, 0), block_shape=(BM, BN), order=(1, 0))
+    sums = tl.zeros((BM,), dtype=tl.float32)
+    for _ in range(0, N, BN):
+        sums += tl.sum(tl.load(tile, boundary_check=(0, 1)).to(tl.float32), 1)
+        tile = tl.advance(tile, (0, BN))
+    rows = first + tl.arange(0, BM)
+    tl.store(b + rows, sums, mask=rows < M)
+
+
+@triton.jit
 def gathered(table, where, out, n, width, BLOCK: tl.constexpr):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     tl.store(out + at, tl.load(table + tl.load(where + at)))

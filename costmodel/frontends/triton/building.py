@@ -172,6 +172,8 @@ class Builder:
         dimension, width = vector(self.algebra, event, layout, dtype.itemsize, self.aligned)
         if event.tile is not None and event.whole:
             width = tiles.piece(event.tile, dtype)
+        elif event.tile is not None and dimension != tiles.fastest(event.tile, self.aliases):
+            width = 1
         name = self._name(
             {"load": "load", "store": "store", "atomic": "atomic"}[event.kind] + f" {event.buffer}", event.where.line
         )

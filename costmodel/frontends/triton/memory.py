@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from costmodel.frontends.triton.arithmetic import axis
 from costmodel.frontends.triton.events import Condition, Multiply, Stage, Sync, Tile, Touch
-from costmodel.frontends.triton.module_text import Operation, TensorType, tensor_type
+from costmodel.frontends.triton.module_text import Operation, TensorType, split_types, tensor_type
 from costmodel.frontends.triton.polynomials import Polynomial
 from costmodel.frontends.triton.reading import Handler, Reader
 from costmodel.frontends.triton.values import Descriptor, Opaque, Pointer
@@ -154,7 +154,7 @@ def _tensor_copy(reader: Reader, operation: Operation) -> None:
         raise reader.fail(operation, "a copy by a tensor descriptor whose place only the data tell")
     rest = operation.operands[1 + len(at) :]
     tile = reader[rest[0]] if rest else None
-    box = tensor_type(re.search(r"!tt\.tensordesc<(tensor<.*?>)>", operation.types).group(1))  # type: ignore[union-attr]
+    box = tensor_type(split_types(operation.types)[0])
     offset, held = descriptor.offset, list[Condition]()
     for d, (start, extent, stride) in enumerate(zip(at, descriptor.shape, descriptor.strides, strict=True)):
         assert isinstance(start, Polynomial)

@@ -185,12 +185,21 @@ class _Reader:
                 raise UnsupportedError(f"Triton IR: cannot read the argument {part!r}")
             divisor = re.search(r"tt\.divisibility = (\d+)", found.group(3) or "")
             arguments.append((found.group(1), found.group(2), int(divisor.group(1)) if divisor else 1))
-        body = Block(tuple(f"%{a[0]}" for a in arguments))
-        self._block(body, "kernel")
-        return Module(head.group(1), tuple(arguments), body, self.aliases, self.locations, attributes)
+        return Module(head.group(1), tuple(arguments), self._body(), self.aliases, self.locations, attributes)
 
-    def _block(self, block: Block, owner: str) -> str:
-        """Operations up to the closing brace, which is returned."""
+    def _body(self) -> Block:
+        """The body of the function; blocks that are left early become branches."""
+        blocks = {"": Block(())}
+        current = blocks[""]
+        while (end := self._block(current)).startswith("^"):
+            label = re.match(r"(\^\w+)(\()?", end)
+            if label is None or label.group(2):
+                raise UnsupportedError(f"Triton IR: a block with arguments, {end[:60]!r}; expected structured branches")
+            current = blocks[label.group(1)] = Block(())
+        return _folded(blocks, "", ())
+
+    def _block(self, block: Block) -> str:
+        """Operations up to the closing brace or the next block's label, which is returned."""
         while self.at < len(self.lines):
             line = self.lines[self.at]
             self.at += 1
@@ -198,13 +207,11 @@ class _Reader:
                 return line
             if line.startswith("^bb"):
                 if block.operations:
-                    raise UnsupportedError(
-                        f"Triton IR: {owner} has several blocks (a loop left early); expected structured loops"
-                    )
+                    return line
                 block.arguments = (*block.arguments, *_VALUE.findall(re.sub(r"loc\(.*?\)+", "", line)))
                 continue
             block.operations.append(self._operation(line))
-        raise UnsupportedError(f"Triton IR: {owner} has no end")
+        raise UnsupportedError("Triton IR: a block without an end")
 
     def _operation(self, line: str) -> Operation:
         found = _LINE.match(line)
@@ -231,7 +238,9 @@ class _Reader:
         while True:
             block = Block(arguments)
             operation.regions.append(block)
-            end = self._block(block, name)
+            end = self._block(block)
+            if end.startswith("^"):
+                raise UnsupportedError(f"Triton IR: {name} has several blocks (it is left early); expected structured loops")
             where = _LOCATION.search(end)
             operation.where = where.group(1) if where else operation.where
             if not (end.endswith("{") and ("else" in end or "do" in end or end.startswith("},"))):
@@ -243,6 +252,20 @@ class _Reader:
         elif "->" in head:
             operation.types = head[head.index("->") :]
         return operation
+
+
+def _folded(blocks: dict[str, Block], name: str, inside: tuple[str, ...]) -> Block:
+    """A block with those that it jumps to: `if …: return` is a branch around the rest."""
+    if name in inside:
+        raise UnsupportedError("Triton IR: blocks that jump back; expected structured loops")
+    operations = blocks[name].operations
+    last = operations[-1]
+    targets = [_folded(blocks, t, (*inside, name)) for t in re.findall(r"\^\w+", last.text)] if last.name.startswith("cf.") else []
+    if last.name == "cf.cond_br":
+        return Block((), [*operations[:-1], Operation("scf.if", (), last.operands[:1], "", "", last.where, targets)])
+    if last.name == "cf.br":
+        return Block((), [*operations[:-1], *targets[0].operations])
+    return blocks[name]
 
 
 def _split_at_types(rest: str) -> tuple[str, str]:
@@ -280,7 +303,7 @@ def tensor_type(text: str) -> TensorType:
     found = _TENSOR.match(text)
     if found is None or text.startswith("!tt.ptr"):
         return TensorType((), text, "")
-    if text.startswith("!tt.tensordesc"):
+    if text.startswith("!tt.tensordesc<tensor"):
         return tensor_type(found.group(2))
     element, *rest = split_types(found.group(2))
     return TensorType(tuple(int(n) for n in found.group(1).split("x") if n), element, rest[0] if rest else "")
