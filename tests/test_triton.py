@@ -17,7 +17,15 @@ import pytest
 from costmodel import find_device
 from costmodel.cost import estimate
 from costmodel.errors import DescriptionError, SizeError, UnsupportedError
-from costmodel.frontends.triton import TritonKernel, compiling, from_triton, kernel, layouts, module_text
+from costmodel.frontends.triton import (
+    TritonKernel,
+    compiling,
+    from_triton,
+    from_triton_configurations,
+    kernel,
+    layouts,
+    module_text,
+)  # fmt: skip
 from costmodel.ir import Statement, from_json, to_json
 from tests import oracle
 
@@ -26,7 +34,7 @@ pytest.importorskip("torch")
 
 from tests import triton_cases, triton_kernels  # noqa: E402
 
-CASES, REFUSED = triton_cases.CASES, triton_cases.REFUSED
+CASES, REFUSED, Case = triton_cases.CASES, triton_cases.REFUSED, triton_cases.Case
 LARGEST = 300_000
 """Thread-iterations of a statement up to which a kernel is walked."""
 
@@ -50,10 +58,11 @@ def converted(folder):
     return convert
 
 
-def conversion(case, target="sm_90", cache=False, **more):
+def conversion(case, target="sm_90", cache=False, **more) -> TritonKernel:
     fn = getattr(triton_kernels, case.kernel)
     options = {"num_warps": case.num_warps, "num_stages": case.num_stages, **more}
-    return from_triton(fn, case.signature, case.constexprs, case.grid, target=target, cache=cache, **options)
+    found: TritonKernel = from_triton(fn, case.signature, case.constexprs, case.grid, target=target, cache=cache, **options)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +162,9 @@ def _assembled(ptx, target):
     """Registers and spilled bytes as `ptxas` reports them."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
     name = target + ("a" if target == "sm_90" else "")
-    run = subprocess.run([tool, "-v", f"--gpu-name={name}", "-o", os.devnull, "-"], input=ptx, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [tool, "-v", f"--gpu-name={name}", "-o", os.devnull, "-"], input=ptx, capture_output=True, text=True, check=True
+    )
     used, spilled = re.search(r"Used (\d+) registers", run.stderr), re.search(r"(\d+) bytes spill stores", run.stderr)
     assert used is not None
     assert spilled is not None
@@ -275,6 +286,40 @@ def test_a_size_that_was_to_be_a_multiple_of_16_has_to_be_one(converted):
         converted("vector add, even").estimate("H100", n=1003)
 
 
+def test_clusters_of_blocks_are_refused():
+    with pytest.raises(UnsupportedError, match="num_ctas"):
+        conversion(CASES["vector add"], num_ctas=2)
+
+
+def test_a_tuned_function_is_taken_for_what_it_tunes(converted):
+    fn = triton.autotune(configs=[triton.Config({"BLOCK": 64})], key=["n"])(triton_kernels.vector_add)
+    case = CASES["vector add"]
+    assert from_triton(fn, case.signature, case.constexprs, case.grid, cache=False, num_stages=3) == converted("vector add")
+    with pytest.raises(DescriptionError, match=r"expected a function under @triton\.jit"):
+        from_triton(len, {}, {}, (1,))
+
+
+def test_names_of_arguments_are_not_taken():
+    case = Case("awkward", {"lanes": "*fp32", "i0": "i32", "r1": "i32"}, {"BLOCK": 256}, lambda m: (4,), {"i0": 700, "r1": 256})
+    k = conversion(case)
+    assert k.requested_bytes(**case.sizes) == 4 * 2 * 4 * 700
+    assert k.estimate("H100", **case.sizes).seconds > 0
+
+
+def test_configurations_are_converted_in_several_processes(tmp_path, converted):
+    case = CASES["vector add"]
+    configurations = [{"BLOCK": 256, "num_stages": 3}, {"BLOCK": 100}, {"BLOCK": 128, "num_warps": 2}]
+    for workers in (2, 1):
+        first, second, third = from_triton_configurations(
+            triton_kernels.vector_add, case.signature, configurations, case.grid, cache=tmp_path / str(workers), workers=workers
+        )
+        assert first == converted("vector add")
+        assert isinstance(second, UnsupportedError)
+        assert isinstance(third, TritonKernel)
+        assert int(third.kernel.block_shape()[1]) == 2
+        assert len(list((tmp_path / str(workers)).glob("*.json"))) == 2
+
+
 # -- pricing
 
 
@@ -327,7 +372,9 @@ def test_a_kept_kernel_is_read_and_not_compiled(folder, monkeypatch):
     assert conversion(case, cache=folder) == first
     kernel._MEMORY.clear()
     monkeypatch.undo()
-    (changed,) = [f for f in folder.iterdir() if f.stat().st_size and json.loads(f.read_text())["registers"] == first.registers][:1]
+    (changed,) = [f for f in folder.iterdir() if f.stat().st_size and json.loads(f.read_text())["registers"] == first.registers][
+        :1
+    ]
     for text in ("", "{", '{"kernel": "x"}'):
         changed.write_text(text)
         kernel._MEMORY.clear()
@@ -361,7 +408,7 @@ def test_analysis_takes_milliseconds():
     fn = getattr(triton_kernels, case.kernel)
     made = compiling.compiled(fn, case.signature, case.constexprs, 90, {"num_warps": 4, "num_stages": 3})
     _, divisors = compiling.parsed_signature(fn, case.signature, case.constexprs)
-    grid = kernel._extents(case.kernel, case.grid, case.signature, case.constexprs)
+    grid = kernel.extents_of(case.kernel, case.grid, case.signature, case.constexprs)
     spent = []
     for _ in range(5):
         start = time.process_time()

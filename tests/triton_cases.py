@@ -28,7 +28,14 @@ ONES = {"stride_ak": 1, "stride_bn": 1, "stride_cn": 1}
 
 
 def matmul(kernel, M, N, K, BM, BN, BK, grid, hint=":16", strides=None, extra=None, single=False, **options):
-    types = {**MATRIX, **({"a": "*fp32", "b": "*fp32"} if single else {}), "M": "i32" + hint, "N": "i32" + hint, "K": "i32" + hint, **STRIDES}
+    types = {
+        **MATRIX,
+        **({"a": "*fp32", "b": "*fp32"} if single else {}),
+        "M": "i32" + hint,
+        "N": "i32" + hint,
+        "K": "i32" + hint,
+        **STRIDES,
+    }
     given = strides or {"stride_am": K, "stride_bk": N, "stride_cm": N}
     types |= {n: "i32:16" if v % 16 == 0 else "i32" for n, v in given.items()}
     constants = {"BM": BM, "BN": BN, "BK": BK, "GROUP": 8, **ONES, **(extra or {})}

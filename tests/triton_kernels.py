@@ -339,6 +339,14 @@ def row_sums_by_block_pointer(a, b, M, N, BM: tl.constexpr, BN: tl.constexpr):
 
 
 @triton.jit
+def awkward(lanes, i0, r1, BLOCK: tl.constexpr):
+    for start in range(0, i0, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        values = tl.load(lanes + tl.program_id(0) * r1 + at, mask=at < i0, other=0.0)
+        tl.store(lanes + tl.program_id(0) * r1 + at, values / tl.sum(values, 0), mask=at < i0)
+
+
+@triton.jit
 def gathered(table, where, out, n, width, BLOCK: tl.constexpr):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     tl.store(out + at, tl.load(table + tl.load(where + at)))

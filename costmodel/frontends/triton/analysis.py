@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +17,9 @@ from costmodel.frontends.triton.handlers import HANDLERS
 from costmodel.frontends.triton.module_text import Module, Operation, parse_module, tensor_type
 from costmodel.frontends.triton.polynomials import ONE, Algebra, Polynomial
 from costmodel.frontends.triton.reading import Reader, Staged
-from costmodel.ir import Kernel, Loop
+from costmodel.ir import Kernel, Loop, Statement
 from costmodel.ir.checks import finish
+from costmodel.ir.types import sites_of
 from costmodel.symbols import Condition, Mod, index, is_identifier, size
 
 __all__ = ["analysed"]
@@ -32,6 +34,7 @@ def analysed(
         UnsupportedError: something is not understood.
     """
     module, pipelined = parse_module(compiled.plain), parse_module(compiled.pipelined)
+    _check(module, pipelined)
     sizes = [a for a, kind, _ in module.arguments if kind in ("i8", "i16", "i32", "i64")]
     algebra = Algebra({a: divisors.get(a, 1) for a in sizes})
     extents = tuple(algebra.from_sympy(e) for e in grid)
@@ -43,7 +46,8 @@ def analysed(
     symbols |= {f"%x{n}": index(f"block_{'xyz'[n]}") for n in range(3)}
     ends = axes.ends
     for repeat in _repeats(events):
-        symbols[repeat.atom] = index(f"i{repeat.atom[2:]}")
+        name_ = f"i{repeat.atom[2:]}"
+        symbols[repeat.atom] = index(f"{name_}_" if name_ in sizes else name_)
         ends[repeat.atom] = repeat.extent - ONE
     symbols |= {atom: algebra.to_sympy(p, symbols) for atom, p in _defined(algebra, axes.meaning)}
     events, wrapped = unwrapped(algebra, events, ends)
@@ -79,9 +83,20 @@ def _defined(algebra: Algebra, meaning: Mapping[str, Polynomial]) -> list[tuple[
 
 
 def _sites(body: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    from costmodel.ir.types import Statement, sites_of
-
     return [(*s.leaf.loads, *s.leaf.stores) for s in sites_of(body) if isinstance(s.leaf, Statement)]
+
+
+def _check(module: Module, pipelined: Module) -> None:
+    """Refuse what would be counted wrongly without a word."""
+    clusters = re.search(r'"ttg\.num-ctas" = (\d+)', module.attributes)
+    if clusters is None or clusters.group(1) != "1":
+        raise UnsupportedError(f"Triton kernel {module.name}: num_ctas is not 1; expected kernels without clusters of blocks")
+    whole = Operation("", (), (), "", "", "", [pipelined.body])
+    special = next((o for o in whole.inner() if o.name.startswith("ttg.warp_specialize")), None)
+    if special is not None:
+        where = pipelined.location(special.where)
+        raise UnsupportedError(f"Triton kernel {module.name}: {where} (ttg.warp_specialize): warps with different work; "
+                               "expected loops without warp_specialize=True")  # fmt: skip
 
 
 def _pointee(kind: str) -> str:

@@ -155,10 +155,19 @@ class Builder:
             nodes[lines[key]] = replace(before, body=(replace(statement, work=_added(statement.work, item)),))
             return
         lines[key] = len(nodes)
-        name, symbol = f"values_{event.elements}", self._counter()
+        name, symbol = self._unused(f"values_{event.elements}"), self._counter()
         self.buffers.setdefault(name, _register(name, event.elements, DTYPES["f32"]))
         value = Access(self.buffers[name], (symbol,))
         nodes += _nested([(symbol, event.elements)], Statement(self._name("arithmetic", key[0]), (value,), (value,), (item,)))
+
+    def _unused(self, name: str) -> str:
+        """A name for registers or exchanges that no argument of the kernel has."""
+        return f"{name}_" if name in self.symbols or name in self._shapes else name
+
+    def _counter(self) -> sympy.Symbol:
+        """The index of a further loop over registers."""
+        self._registers += 1
+        return index(self._unused(f"r{self._registers}"))
 
     def _name(self, what: str, line: int) -> str:
         name = f"{what} (line {line})"
@@ -210,8 +219,7 @@ class Builder:
         for d, extent in enumerate(layout.shape):
             points[f"{coordinate(d)}:{extent}"] = sum((digit(t, warp_bits) for t in layout.thread_digits(d)), _INTEGER(0))
         for loop in layout.register_loops(dimension, width):
-            self._registers += 1
-            symbol = index(f"r{self._registers}")
+            symbol = self._counter()
             loops.append((symbol, loop.extent))
             points[f"{coordinate(loop.dimension)}:{layout.shape[loop.dimension]}"] += loop.stride * symbol
         return points, loops
@@ -245,14 +253,12 @@ class Builder:
         work = tuple(Work(kind, _dtype(dtype), _INTEGER(n)) for kind, dtype, n in event.combine)  # type: ignore[arg-type]
         name = self._name("shuffles", event.where.line)
         node: Node = Statement(name, (Access(buffer, (LANE,)),))
-        self._registers += 1
-        body: tuple[Node, ...] = _nested([(index(f"r{self._registers}"), event.words)], node) if event.words > 1 else (node,)
+        body: tuple[Node, ...] = _nested([(self._counter(), event.words)], node) if event.words > 1 else (node,)
         if work:
             body = (*body, Statement(f"{name} combined", work=work))
         if event.steps == 1:
             return body
-        self._registers += 1
-        return (Loop(index(f"r{self._registers}"), _INTEGER(event.steps), "serial", body),)
+        return (Loop(self._counter(), _INTEGER(event.steps), "serial", body),)
 
     def _exchange(self, event: Exchange) -> tuple[Node, ...]:
         dtype = _dtype(event.dtype)
@@ -261,8 +267,7 @@ class Builder:
             width = min(count, max(16 // dtype.itemsize, 1))
             elements = 32 * self.warps * max(event.written, event.read)
             buffer = self._scratch(f"exchanged_{dtype.name}_{elements}", elements, dtype)
-            self._registers += 1
-            times, step = max(count // width, 1), index(f"r{self._registers}")
+            times, step = max(count // width, 1), self._counter()
             at = (step * 32 * self.warps + WARP * 32 + LANE) * width if times > 1 else (WARP * 32 + LANE) * width
             access = Access(buffer, (at,), _INTEGER(width))
             name = self._name(f"exchange {what}", event.where.line)
@@ -273,6 +278,7 @@ class Builder:
 
     def _scratch(self, name: str, elements: int, dtype: DType) -> Buffer:
         """Space for exchanges; the block's shared memory as compiled holds it."""
+        name = self._unused(name)
         return self.buffers.setdefault(name, Buffer(name, (_INTEGER(elements),), dtype, "shared", (_ONE,), exchange=True))
 
     def _stage(self, event: Stage) -> tuple[Node, ...]:
@@ -290,10 +296,6 @@ class Builder:
         node: Node = Statement(name, *pair)
         return _nested(loops, node)
 
-    def _counter(self) -> sympy.Symbol:
-        self._registers += 1
-        return index(f"r{self._registers}")
-
     # -- matrix instructions
 
     def _multiply(self, event: Multiply) -> tuple[Node, ...]:
@@ -302,7 +304,8 @@ class Builder:
 
     def _sums(self, count: int) -> Buffer:
         """Accumulators of a thread, one for each matrix instruction that adds to others."""
-        return self.buffers.setdefault(f"sums_{count}", _register(f"sums_{count}", count, DTYPES["f32"]))
+        name = self._unused(f"sums_{count}")
+        return self.buffers.setdefault(name, _register(name, count, DTYPES["f32"]))
 
 
 _ONE = _INTEGER(1)

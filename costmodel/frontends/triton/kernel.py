@@ -19,7 +19,7 @@ from costmodel.frontends.triton.compiling import Compiled, compiled, compute_cap
 from costmodel.ir import Divisibility, Expr, Kernel, from_json, to_json
 from costmodel.symbols import compile_program, size
 
-__all__ = ["Grid", "TritonKernel", "from_triton"]
+__all__ = ["Grid", "TritonKernel", "extents_of", "from_triton", "jitted"]
 
 Grid = Sequence[Any] | Callable[[Mapping[str, Any]], Sequence[Any]]
 """Extents of the grid, or a function from all arguments by name, sizes as symbols, to them."""
@@ -89,9 +89,9 @@ def from_triton(
         DescriptionError: an argument is missing or unknown.
         UnsupportedError: something in the kernel is not understood; the message names the operation and the source line.
     """
-    capability = compute_capability(target)
+    fn, capability = jitted(fn), compute_capability(target)
     _, divisors = parsed_signature(fn, signature, constexprs)
-    extents = _extents(fn.__name__, grid, signature, constexprs)
+    extents = extents_of(fn.__name__, grid, signature, constexprs)
     folder = None if cache is False else default_folder() if cache is True else Path(cache)
     key = key_of(fn, signature, constexprs, extents, capability, options)
     known = _MEMORY.get(key) if folder is not None else None
@@ -107,6 +107,19 @@ def from_triton(
         while len(_MEMORY) > _MOST_IN_MEMORY:
             _MEMORY.pop(next(iter(_MEMORY)))
     return known
+
+
+def jitted(fn: Any) -> Any:
+    """The function under `@triton.jit`, without what tunes it.
+
+    Raises:
+        DescriptionError: it is none.
+    """
+    while hasattr(fn, "fn") and hasattr(fn.fn, "arg_names"):
+        fn = fn.fn
+    if not hasattr(fn, "arg_names") or not hasattr(fn, "cache_key"):
+        raise DescriptionError(f"{getattr(fn, '__name__', fn)!r}: expected a function under @triton.jit, got {type(fn).__name__}")
+    return fn
 
 
 _MEMORY: dict[str, TritonKernel] = {}
@@ -149,7 +162,7 @@ def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
         return None
 
 
-def _extents(name: str, grid: Grid, signature: Mapping[str, str], constexprs: Mapping[str, Any]) -> tuple[sympy.Expr, ...]:
+def extents_of(name: str, grid: Grid, signature: Mapping[str, str], constexprs: Mapping[str, Any]) -> tuple[sympy.Expr, ...]:
     """The grid's extents over sizes."""
     facts = Divisibility()
     sizes = {n: Expr(size(n), facts) for n, kind in signature.items() if not kind.startswith("*")}
@@ -159,6 +172,9 @@ def _extents(name: str, grid: Grid, signature: Mapping[str, str], constexprs: Ma
         raise DescriptionError(f"Triton kernel {name}: a grid of {len(items)} extents; expected one to three")
     found = []
     for item in items:
+        if isinstance(item, sympy.Expr):
+            found.append(item)
+            continue
         if isinstance(item, bool) or not isinstance(item, int | Expr):
             raise DescriptionError(
                 f"Triton kernel {name}: grid extent {item!r}: expected a whole number or an expression of sizes"

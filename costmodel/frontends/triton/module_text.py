@@ -260,7 +260,9 @@ def _folded(blocks: dict[str, Block], name: str, inside: tuple[str, ...]) -> Blo
         raise UnsupportedError("Triton IR: blocks that jump back; expected structured loops")
     operations = blocks[name].operations
     last = operations[-1]
-    targets = [_folded(blocks, t, (*inside, name)) for t in re.findall(r"\^\w+", last.text)] if last.name.startswith("cf.") else []
+    targets = (
+        [_folded(blocks, t, (*inside, name)) for t in re.findall(r"\^\w+", last.text)] if last.name.startswith("cf.") else []
+    )
     if last.name == "cf.cond_br":
         return Block((), [*operations[:-1], Operation("scf.if", (), last.operands[:1], "", "", last.where, targets)])
     if last.name == "cf.br":

@@ -129,7 +129,7 @@ class Reader:
 
     def tile(self, name: str, tensor: TensorType, stages: int = 1) -> Tile:
         """A new array in shared memory."""
-        taken, unique, n = {t.name for t in self.tiles}, name, 1
+        taken, unique, n = {*(t.name for t in self.tiles), *(a for a, _, _ in self.module.arguments)}, name, 1
         while unique in taken:
             n += 1
             unique = f"{name}_{n}"
