@@ -102,6 +102,13 @@ CASES = {
         "descriptor_matmul", {**MATRIX, "M": "i32:16", "N": "i32:16", "K": "i32:16"}, {"BM": 64, "BN": 64, "BK": 32},
         lambda m: (up(m["N"], m["BN"]), up(m["M"], m["BM"])), {"M": 144, "N": 80, "K": 112},
     ),
+    "host descriptor matmul": Case(
+        "host_descriptor_matmul",
+        {"a": "tensordesc<fp16[64, 32]>", "b": "tensordesc<fp16[64, 32]>", "c": "tensordesc<fp16[64, 64]>"},
+        {"BM": 64, "BN": 64, "BK": 32, "K": 112}, (2, 3),
+        {"a_shape_0": 144, "a_shape_1": 112, "a_stride_0": 112, "b_shape_0": 80, "b_shape_1": 112, "b_stride_0": 112,
+         "c_shape_0": 144, "c_shape_1": 80, "c_stride_0": 80},
+    ),
     "column sums": Case(
         "column_sums", {"x": "*fp32", "out": "*fp32", "rows": "i32", "columns": "i32"}, {"BM": 32, "BN": 64},
         lambda m: (up(m["rows"], m["BM"]), up(m["columns"], m["BN"])), {"rows": 75, "columns": 130},

@@ -4,11 +4,13 @@ A script of its own: the interpreter is chosen when Triton is imported, by `TRIT
 """
 
 import json
+import re
 import sys
 
 import numpy as np
 import torch
 from triton.runtime import interpreter
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from tests import triton_cases, triton_kernels
 
@@ -55,7 +57,11 @@ def run(case):
     arguments = {}
     for name, kind in case.signature.items():
         kind = kind.split(":")[0]
-        if kind.startswith("*"):
+        if kind.startswith("tensordesc"):
+            dtype, *block = re.findall(r"\w+", kind)[1:]
+            shape = [case.sizes[f"{name}_shape_{d}"] for d in range(len(block))]
+            arguments[name] = TensorDescriptor.from_tensor(torch.zeros(shape, dtype=TORCH[dtype]), [int(n) for n in block])
+        elif kind.startswith("*"):
             arguments[name] = torch.zeros(1 << 19, dtype=TORCH[kind[1:]])
         else:
             arguments[name] = {**case.sizes, **case.scalars}[name]

@@ -9,6 +9,7 @@ from typing import Any
 import sympy
 
 from costmodel.errors import UnsupportedError
+from costmodel.frontends.triton.arguments import argument_values, element_types, size_names
 from costmodel.frontends.triton.building import Builder
 from costmodel.frontends.triton.compiling import Compiled
 from costmodel.frontends.triton.events import Event, Repeat
@@ -35,7 +36,7 @@ def analysed(
     """
     module, pipelined = parse_module(compiled.plain), parse_module(compiled.pipelined)
     _check(module, pipelined)
-    sizes = [a for a, kind, _ in module.arguments if kind in ("i8", "i16", "i32", "i64")]
+    sizes = size_names(argument_values(module))
     algebra = Algebra({a: divisors.get(a, 1) for a in sizes})
     extents = tuple(algebra.from_sympy(e) for e in grid)
     extents = (*extents, *([ONE] * (3 - len(extents))))
@@ -53,7 +54,7 @@ def analysed(
     events, wrapped = unwrapped(algebra, events, ends)
     aligned = dict(divisors)
     builder = Builder(algebra, reader.layout, compiled.threads // 32, symbols, aligned, module.aliases, ends)
-    builder.arrays(events, {a: _pointee(kind) for a, kind, _ in module.arguments if kind.startswith("!tt.ptr")})
+    builder.arrays(events, element_types(module))
     for tile in reading.tiles:
         builder.tile(tile)
     body = builder.body(events)
@@ -97,10 +98,6 @@ def _check(module: Module, pipelined: Module) -> None:
         where = pipelined.location(special.where)
         raise UnsupportedError(f"Triton kernel {module.name}: {where} (ttg.warp_specialize): warps with different work; "
                                "expected loops without warp_specialize=True")  # fmt: skip
-
-
-def _pointee(kind: str) -> str:
-    return kind.removeprefix("!tt.ptr<").split(">")[0].split(",")[0]
 
 
 def _repeats(events: list[Event]) -> list[Repeat]:

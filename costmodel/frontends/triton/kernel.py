@@ -14,6 +14,7 @@ from costmodel.counts import traffic
 from costmodel.device import Device
 from costmodel.errors import CostModelError, DescriptionError
 from costmodel.frontends.triton.analysis import analysed
+from costmodel.frontends.triton.arguments import descriptor_sizes
 from costmodel.frontends.triton.cache import default_folder, keep, kept, key_of
 from costmodel.frontends.triton.compiling import Compiled, compiled, compute_capability, parsed_signature
 from costmodel.ir import Divisibility, Expr, Kernel, from_json, to_json
@@ -79,6 +80,7 @@ def from_triton(
         fn: a function under `@triton.jit`.
         signature: Triton's types by argument name, `"*fp32"`, `"i32"`; `"i32:16"` says that only multiples of 16 are passed,
             which Triton specialises for. Integers become the kernel's sizes. Pointers are multiples of 16 bytes, unless `":1"`.
+            A descriptor `d` made on the host, `"tensordesc<fp16[64, 32]>"`, has sizes `d_shape_0`, `d_shape_1`, `d_stride_0`.
         constexprs: values of all other arguments, 1 for strides that are 1.
         grid: extents, or a function from all arguments by name to them, as in a launch.
         target: `"sm_90"`, or a device or its name.
@@ -165,7 +167,11 @@ def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
 def extents_of(name: str, grid: Grid, signature: Mapping[str, str], constexprs: Mapping[str, Any]) -> tuple[sympy.Expr, ...]:
     """The grid's extents over sizes."""
     facts = Divisibility()
-    sizes = {n: Expr(size(n), facts) for n, kind in signature.items() if not kind.startswith("*")}
+    names = [n for n, kind in signature.items() if not kind.startswith(("*", "tensordesc"))]
+    for argument, kind in signature.items():
+        if kind.startswith("tensordesc"):
+            names += descriptor_sizes(argument, kind.count(",") + 1)
+    sizes = {n: Expr(size(n), facts) for n in names}
     given = grid({**dict.fromkeys(signature), **sizes, **constexprs}) if callable(grid) else grid
     items = tuple(given) if isinstance(given, tuple | list) else (given,)
     if not 1 <= len(items) <= 3:

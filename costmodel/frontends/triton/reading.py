@@ -8,13 +8,13 @@ need but only the data tell is an error.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from costmodel.errors import UnsupportedError
 from costmodel.frontends.triton import arithmetic
+from costmodel.frontends.triton.arguments import argument_values
 from costmodel.frontends.triton.events import Choice, Condition, Event, Repeat, Sync, Tile
 from costmodel.frontends.triton.layouts import Layout, layout_of
 from costmodel.frontends.triton.module_text import Location, Module, Operation, TensorType
@@ -78,8 +78,7 @@ class Reader:
         Raises:
             UnsupportedError: something is not understood; the message names the operation and the source line.
         """
-        for name, kind, _ in self.module.arguments:
-            self.values[f"%{name}"] = _argument(name, kind)
+        self.values |= argument_values(self.module)
         self.block(self.module.body.operations)
         return Reading(self.algebra, self.events, self.tiles, tuple(self.notes))
 
@@ -316,14 +315,6 @@ class Reader:
     def synchronise(self, _: Operation) -> None:
         """`gpu.barrier`."""
         self.emit(Sync())
-
-
-def _argument(name: str, kind: str) -> Value:
-    if kind.startswith("!tt.ptr"):
-        return Pointer(name, ZERO)
-    if re.match(r"^i(8|16|32|64)$", kind):
-        return Polynomial.of(name)
-    return Opaque(f"the argument {name}")
 
 
 def _result_names(operation: Operation) -> list[str]:
