@@ -89,7 +89,9 @@ def test_they_do_on_ampere_too(name, converted, interpreted):
     assert converted(name, "sm_80").requested_bytes(**CASES[name].sizes) == sum(interpreted[name].values())
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n not in ("attention", "persistent matmul")])
+@pytest.mark.parametrize(
+    "name", [n for n in CASES if n not in ("attention", "persistent matmul", "persistent matmul of many tiles")]
+)
 def test_walking_all_threads_stays_in_bounds_and_counts_the_same(name, converted):
     k, case = converted(name), CASES[name]
     counts = oracle.count(_without_shared(k.kernel), case.sizes, limit=LARGEST)
@@ -268,6 +270,8 @@ def test_arguments_are_checked():
         conversion(replace(case, signature={n: k for n, k in case.signature.items() if n != "n"}))
     with pytest.raises(DescriptionError, match="expected ':16'"):
         conversion(replace(case, signature={**case.signature, "n": "i32:8"}))
+    with pytest.raises(DescriptionError, match=r"write costmodel\.ir\.minimum"):
+        conversion(replace(case, grid=lambda m: (min(m["n"], 4),)))
     with pytest.raises(DescriptionError, match="grid extent"):
         conversion(replace(case, grid=(1.5,)))
     with pytest.raises(UnsupportedError, match="not compiled for sm_90"):

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from costmodel.ir import minimum
+
 
 @dataclass(frozen=True)
 class Case:
@@ -20,6 +22,10 @@ class Case:
 
 def up(a, b):
     return -(-a // b)
+
+
+def fewer(a, b):
+    return min(a, b) if isinstance(b, int) else minimum(a, b)
 
 
 MATRIX = {"a": "*fp16", "b": "*fp16", "c": "*fp16", "M": "i32", "N": "i32", "K": "i32"}
@@ -98,6 +104,12 @@ CASES = {
         {"scale": 0.1},
     ),
     "persistent matmul": matmul("persistent_matmul", 272, 144, 80, 64, 32, 32, lambda m: (m["SMS"],), extra={"SMS": 6}),
+    "persistent matmul of few tiles": matmul(
+        "persistent_matmul", 272, 144, 80, 64, 32, 32, lambda m: (fewer(m["SMS"], tiles(m)[0]),), extra={"SMS": 66}
+    ),
+    "persistent matmul of many tiles": matmul(
+        "persistent_matmul", 272, 144, 80, 64, 32, 32, lambda m: (fewer(m["SMS"], tiles(m)[0]),), extra={"SMS": 7}
+    ),
     "descriptor matmul": Case(
         "descriptor_matmul", {**MATRIX, "M": "i32:16", "N": "i32:16", "K": "i32:16"}, {"BM": 64, "BN": 64, "BK": 32},
         lambda m: (up(m["N"], m["BN"]), up(m["M"], m["BM"])), {"M": 144, "N": 80, "K": 112},

@@ -176,6 +176,13 @@ def _split(
     return replaced
 
 
+def _beyond(extent: sympy.Expr, limit: sympy.Expr) -> sympy.Expr:
+    """The extent without a minimum that a limit on the sum makes idle: what is beyond fails the guard."""
+    if isinstance(extent, Minimum) and limit in extent.args:
+        return next(a for a in extent.args if a != limit)
+    return extent
+
+
 def flattened(conditions: list[Condition], loops: dict[sympy.Symbol, HasExtent]) -> list[Condition]:
     """Replace a dense `f` under a condition `f < L` by one virtual loop of `L`, where nothing else moves with what makes up `f`.
 
@@ -187,7 +194,7 @@ def flattened(conditions: list[Condition], loops: dict[sympy.Symbol, HasExtent])
         terms = affine_terms(f, set(loops))
         if terms is None or terms[1] != 0 or len(terms[0]) < 2:
             continue
-        dense = dense_extent(terms[0], loops)
+        dense = dense_extent(terms[0], {i: Virtual(i, _beyond(loops[i].extent, limit)) for i in terms[0]})
         flat = index(f"_flat_{n}")
         others = [c for m, c in enumerate(conditions) if m != n]
         calls = {

@@ -172,7 +172,11 @@ def extents_of(name: str, grid: Grid, signature: Mapping[str, str], constexprs: 
         if kind.startswith("tensordesc"):
             names += descriptor_sizes(argument, kind.count(",") + 1)
     sizes = {n: Expr(size(n), facts) for n in names}
-    given = grid({**dict.fromkeys(signature), **sizes, **constexprs}) if callable(grid) else grid
+    try:
+        given = grid({**dict.fromkeys(signature), **sizes, **constexprs}) if callable(grid) else grid
+    except DescriptionError as error:
+        hint = "write costmodel.ir.minimum(a, b) for min(a, b)"
+        raise DescriptionError(f"Triton kernel {name}: grid: sizes are symbols here; {hint} ({error})") from None
     items = tuple(given) if isinstance(given, tuple | list) else (given,)
     if not 1 <= len(items) <= 3:
         raise DescriptionError(f"Triton kernel {name}: a grid of {len(items)} extents; expected one to three")
