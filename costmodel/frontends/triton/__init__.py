@@ -3,7 +3,7 @@
 `from_triton(matmul, {"a": "*fp16", …, "M": "i32:16", …}, {"BM": 128, …}, grid, target="H100", num_warps=8, num_stages=3)` gives a
 kernel whose sizes are the runtime integers; `.estimate("H100", M=4096, …)` prices it with the compiler's registers, spills and
 shared bytes, each access named by its source line. What is not understood is an `UnsupportedError` that names the operation and
-the line: `while` loops, branches, masks and addresses that only the data decide, clusters, warp specialisation, Blackwell's matrix
+the line: `while` loops; branches, masks and addresses that only data decide; clusters, warp specialisation, Blackwell matrix
 instructions. Run with Triton 3.6.0 and 3.9.0.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from costmodel.errors import UnsupportedError
@@ -21,25 +22,32 @@ def argument_values(module: Module) -> dict[str, Value]:
     """The value of each argument, by its name in the module.
 
     Raises:
-        UnsupportedError: a descriptor's extents and strides do not follow it.
+        UnsupportedError: a descriptor is made up of something else than extents and strides.
     """
     values: dict[str, Value] = {}
-    left = list(module.arguments)
-    while left:
-        name, kind, _ = left.pop(0)
-        if not kind.startswith("!tt.tensordesc"):
+    for _, group in itertools.groupby(module.arguments, key=lambda a: a[2]):
+        (name, kind, _), *parts = group
+        if not parts:
             values[f"%{name}"] = _plain(name, kind)
             continue
-        rank = len(tensor_type(kind).shape)
-        parts, left = left[: 2 * rank], left[2 * rank :]
-        if [p[1] for p in parts] != ["i32"] * rank + ["i64"] * rank:
-            raise UnsupportedError(
-                f"Triton kernel {module.name}: descriptor {name}: expected {rank} extents and strides after it"
-            )
-        known = [*(Polynomial.of(n) for n in descriptor_sizes(name, rank)), ONE]
+        kinds = [p[1] for p in parts]
+        rank = len(tensor_type(kind).shape) or (len(kinds) - 1) // 4
+        extents, strides = _extents_and_strides(name, rank)
+        if kind.startswith("!tt.tensordesc") and kinds == ["i32"] * rank + ["i64"] * rank:
+            values[f"%{name}"] = Descriptor(name, ZERO, extents, strides)
+            known: list[Value] = [*extents, *strides]
+        elif kind.startswith("!tt.ptr") and kinds == ["i64"] * 2 * rank + ["i1"] + ["i32"] * rank + ["i64"] * rank:
+            values[f"%{name}"] = Pointer(name, ZERO)
+            known = [*extents, *strides, Opaque("the descriptor's padding"), *extents, *strides]
+        else:
+            raise UnsupportedError(f"Triton kernel {module.name}: argument {name}: a descriptor made up of {', '.join(kinds)}")
         values |= {f"%{p[0]}": v for p, v in zip(parts, known, strict=True)}
-        values[f"%{name}"] = Descriptor(name, ZERO, tuple(known[:rank]), tuple(known[rank:]))
     return values
+
+
+def _extents_and_strides(name: str, rank: int) -> tuple[tuple[Polynomial, ...], tuple[Polynomial, ...]]:
+    sizes = [Polynomial.of(n) for n in descriptor_sizes(name, rank)]
+    return tuple(sizes[:rank]), (*sizes[rank:], ONE)
 
 
 def _plain(name: str, kind: str) -> Value:
@@ -52,7 +60,7 @@ def _plain(name: str, kind: str) -> Value:
 
 def size_names(values: dict[str, Value]) -> list[str]:
     """The sizes among them, in order."""
-    return [next(iter(v.atoms())) for v in values.values() if isinstance(v, Polynomial) and v.number is None]
+    return list(dict.fromkeys(a for v in values.values() if isinstance(v, Polynomial) for a in v.atoms()))
 
 
 def element_types(module: Module) -> dict[str, str]:

@@ -89,8 +89,8 @@ class Module:
 
     name: str
     """Of the kernel."""
-    arguments: tuple[tuple[str, str, int], ...]
-    """Name, type and known divisor of each."""
+    arguments: tuple[tuple[str, str, str], ...]
+    """Name and type of each, and its name in the source, which several have that make up one there."""
     body: Block
     aliases: dict[str, str]
     """Layouts by their short name."""
@@ -183,8 +183,8 @@ class _Reader:
             found = re.match(r"%([\w$.-]+): ([^{ ]+|!tt\.\w+<.*?>+) ?(\{.*?\})?(?: loc\(.*\))?$", part)
             if found is None:
                 raise UnsupportedError(f"Triton IR: cannot read the argument {part!r}")
-            divisor = re.search(r"tt\.divisibility = (\d+)", found.group(3) or "")
-            arguments.append((found.group(1), found.group(2), int(divisor.group(1)) if divisor else 1))
+            source = re.search(r'loc\("([^"]+)"', part)
+            arguments.append((found.group(1), found.group(2), source.group(1) if source else found.group(1)))
         return Module(head.group(1), tuple(arguments), self._body(), self.aliases, self.locations, attributes)
 
     def _body(self) -> Block:
