@@ -1,1 +1,6 @@
-"""Other systems' kernels as kernels of ours."""
+"""Other systems' kernels as `ir.Kernel`."""
+
+from costmodel.frontends.einsum import from_einsum
+from costmodel.frontends.luminal import from_luminal
+
+__all__ = ["from_einsum", "from_luminal"]
