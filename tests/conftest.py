@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# These are imported by tests that need Triton, and otherwise only looked through for examples in docstrings.
+collect_ignore = [] if importlib.util.find_spec("triton") else ["triton_kernels.py", "triton_interpreted.py"]
 
 # `ci` draws the same examples every time; `soak` (make soak) draws ten thousand new ones.
 settings.register_profile("ci", max_examples=300, derandomize=True, deadline=None)
