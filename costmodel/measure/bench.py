@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ __all__ = ["GpuBench", "bench_of"]
 _KEPT_BYTES = 4 << 30
 """Arrays of problems that are kept for further configurations; those of the latest one always are."""
 _REASON = 300
+T = TypeVar("T")
 
 
 class GpuBench:
@@ -74,7 +75,7 @@ class GpuBench:
         profiler = importlib.import_module("torch").cuda.profiler
         runner, arrays = self.ready(task)
         with self.lock():
-            arrays.fill(task.settings.seed)
+            self._of_code("inputs", lambda: arrays.fill(task.settings.seed))
             runner.place(arrays)
             for _ in range(2):
                 runner.start(arrays)
@@ -90,17 +91,27 @@ class GpuBench:
         stage("waiting")
         with self.lock():
             stage("running")
-            arrays.fill(task.settings.seed)
+            self._of_code("inputs", lambda: arrays.fill(task.settings.seed))
             runner.place(arrays)
             arrays.poison()
             runner.start(arrays)
             self.gpu.synchronize()
-            error, wrong = arrays.check()
+            error, wrong = self._of_code("reference", arrays.check)
             _release()
             row = _compiled(runner.built) | {"error": error if np.isfinite(error) else None}
             if wrong:
                 return {"status": "wrong_result", "reason": wrong, **row}
             return {"status": "ok", **row, **self._times(lambda: runner.start(arrays), task.settings)}
+
+    def _of_code(self, part: str, run: Callable[[], T]) -> T:
+        """Run what `CODE` gives; where it raises and the GPU is not to blame, a fresh process would not help."""
+        try:
+            return run()
+        except MeasureError:
+            raise
+        except Exception as error:
+            said = f"its {part} in CODE failed: {type(error).__name__}: {error}"
+            raise self.gpu.explain(error) or MeasureError(said) from error
 
     def _times(self, run: Callable[[], None], settings: Settings) -> Row:
         """Warm and cold times, with the GPU's state around them."""
@@ -133,7 +144,7 @@ class GpuBench:
         )
         problem = (str(code.path), code.description.name, kernel.statics, shapes)
         for known, arrays in self.arrays:
-            if known == problem and arrays.fits(sizes):
+            if known == problem and arrays.serve(sizes):
                 return arrays
         while sum(a.size_bytes for _, a in self.arrays) > _KEPT_BYTES:
             del self.arrays[0]
