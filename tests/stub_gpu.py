@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ class Stub:
         self.errors: dict[str, Exception] = {}
         self.broken = False
         self.flushes = 0
+        self.hz, self.now_s = [1.98e9], 0.0
 
     def _say(self, what: str, *about: Any) -> None:
         self.asked.append((what, *about))
@@ -108,7 +110,7 @@ class Stub:
         return {"name": self.name, "architecture": self.architecture}
 
     def clocks(self):
-        return Clocks(1.98e9, 2.6e9, 300.0, None)
+        return Clocks(self.hz.pop(0) if len(self.hz) > 1 else self.hz[0], 2.6e9, 300.0, None)
 
     def build(self, source, entry, macros):
         self.builds.append(dict(macros))
@@ -122,6 +124,9 @@ class Stub:
         self._say("start", program.entry, launch, tuple(arguments))
         if not self.broken:
             getattr(self, program.entry)(program, *arguments)
+
+    def empty(self, program):
+        pass
 
     def scaled(self, program, y, x, n):
         y.copy_(x * float(program.constants["w"][0]))
@@ -141,7 +146,9 @@ class Stub:
             if before is not None:
                 before()
             run()
-        return np.linspace(1.0, 2.0, repeats) * 1e-3
+        times_s = np.linspace(1.0, 2.0, repeats) * 1e-3
+        self.now_s += times_s.sum()
+        return times_s
 
     def flush_l2(self):
         self.flushes += 1
@@ -151,6 +158,14 @@ class Stub:
 
     def explain(self, error):
         return error if isinstance(error, MeasureError) else None
+
+
+def bench_on(device: Any) -> GpuBench:
+    """A bench over a stub, whose launches take its own time."""
+    gpu = Stub()
+    bench = GpuBench(gpu, contextlib.nullcontext, device)
+    bench.timer.now = lambda: gpu.now_s
+    return bench
 
 
 def task(module: Path, name: str, **sizes: Any) -> Task:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ import pytest
 
 from costmodel.cost import find_description
 from costmodel.measure.arrays import allocated
-from costmodel.measure.bench import GpuBench
 from costmodel.measure.code import coded_names, find_code
-from tests.stub_gpu import MODULE, Stub, measured, task
+from tests.stub_gpu import MODULE, bench_on, measured, task
 
 torch = pytest.importorskip("torch")
 far = pytest.importorskip("tests.far_tensors")
@@ -30,7 +28,7 @@ def module(tmp_path: Path) -> Path:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch):
     with far.far_device(monkeypatch):
-        yield GpuBench(Stub(), contextlib.nullcontext, far.FAR)
+        yield bench_on(far.FAR)
 
 
 def test_far_tensors_are_as_strict_as_those_of_a_gpu(monkeypatch):

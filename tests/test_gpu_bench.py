@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from costmodel.measure.code import find_code, measured_space, source_digest
 from costmodel.measure.live import CompileError, OutOfMemoryError, StickyError
 from costmodel.measure.runners import macros_of
 from costmodel.measure.task import Settings
-from tests.stub_gpu import MODULE, Stub, measured, task
+from tests.stub_gpu import MODULE, bench_on, measured, task
 
 torch = pytest.importorskip("torch")
 
@@ -31,7 +30,7 @@ def module(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bench() -> GpuBench:
-    return GpuBench(Stub(), contextlib.nullcontext, "cpu")
+    return bench_on("cpu")
 
 
 def test_a_cuda_kernel_is_launched_as_its_description_says(module, bench):
@@ -55,12 +54,16 @@ def test_a_cuda_kernel_is_launched_as_its_description_says(module, bench):
 def test_times_are_medians_and_cold_ones_follow_a_flush_each(module, bench):
     row, _ = measured(bench, task(module, "scaled", N=1024, B=128))
     assert (row["time_ms"], row["time_min_ms"], row["time_first_ms"]) == pytest.approx((1.5, 1.0, 1.0))
-    assert row["n_runs"] == 10  # 10 ms of launches that take 1 ms
+    assert row["n_runs"] == 7  # 10 ms of launches that take 1.5 ms
     assert row["cold_ms"] == pytest.approx(1.5)
-    assert bench.gpu.flushes == 10
+    assert bench.gpu.flushes == 7
     assert (row["sm_hz_before"], row["memory_hz"], row["temperature_c"]) == (1.98e9, 2.6e9, None)
     launches = sum(a[0] == "start" for a in bench.gpu.asked)
-    assert launches == 1 + 1 + 10 + 10 + 10  # the check, the first, warming up, warm, cold
+    assert launches == 1 + 1 + (10 + 9 * 7) + 7 + 7  # the check, the first, warming up for 0.1 s, warm, cold
+
+
+def test_facts_say_what_an_empty_launch_takes(bench):
+    assert bench.facts() == {"name": "stub", "architecture": "sm_90", "empty_ms": pytest.approx(1.5)}
 
 
 def test_series_are_bounded():
@@ -125,7 +128,7 @@ def test_inputs_of_the_code_are_used_and_kept_by_what_they_depend_on(module, ben
     assert contents == [2047, 1023]  # one set for each STEP, none for B
     find_code(find_description(f"{module}:gathered"))
     (module.parent / "mine.py").write_text(MODULE.replace('"inputs": _permutation, ', ""))
-    row = measured(GpuBench(Stub(), contextlib.nullcontext, "cpu"), task(module, "gathered", N=2048, B=64, STEP=1))[0]
+    row = measured(bench_on("cpu"), task(module, "gathered", N=2048, B=64, STEP=1))[0]
     assert row["status"] == "runtime_failed"
     assert "give them by 'inputs' in CODE" in row["reason"]
 

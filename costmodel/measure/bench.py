@@ -12,7 +12,6 @@ import importlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +26,7 @@ from costmodel.measure.gpu import find_gpu
 from costmodel.measure.live import CompileError, Gpu, OutOfMemoryError, StickyError
 from costmodel.measure.runners import Built, CudaRunner, LaunchError, Runner, TritonRunner
 from costmodel.measure.task import Row, Settings, Task
+from costmodel.measure.timing import Timer
 
 __all__ = ["GpuBench", "bench_of"]
 
@@ -40,13 +40,14 @@ class GpuBench:
     """One GPU, and what was made for it."""
 
     def __init__(self, gpu: Gpu, lock: Callable[[], contextlib.AbstractContextManager[None]], device: Any = "cuda") -> None:
-        self.gpu, self.lock, self.device = gpu, lock, device
+        self.gpu, self.lock, self.device, self.timer = gpu, lock, device, Timer(gpu)
         self.arrays: list[tuple[tuple[Any, ...], Arrays]] = []
         self.runners: dict[str, Runner] = {}
 
     def facts(self) -> dict[str, Any]:
-        """What the GPU is."""
-        return self.gpu.facts()
+        """What the GPU is, and what the time of a launch contains."""
+        with self.lock():
+            return {**self.gpu.facts(), "empty_ms": self.timer.empty_ms(Settings())}
 
     def measure(self, task: Task, stage: Callable[[str], None]) -> Row:
         """Measure one configuration."""
@@ -101,7 +102,7 @@ class GpuBench:
             row = _compiled(runner.built) | {"error": error if np.isfinite(error) else None}
             if wrong:
                 return {"status": "wrong_result", "reason": wrong, **row}
-            return {"status": "ok", **row, **self._times(lambda: runner.start(arrays), task.settings)}
+            return {"status": "ok", **row, **self.timer.row(lambda: runner.start(arrays), task.settings)}
 
     def _of_code(self, part: str, run: Callable[[], T]) -> T:
         """Run what `CODE` gives; where it raises and the GPU is not to blame, a fresh process would not help."""
@@ -112,28 +113,6 @@ class GpuBench:
         except Exception as error:
             said = f"its {part} in CODE failed: {type(error).__name__}: {error}"
             raise self.gpu.explain(error) or MeasureError(said) from error
-
-    def _times(self, run: Callable[[], None], settings: Settings) -> Row:
-        """Warm and cold times, with the GPU's state around them."""
-        first_s = float(self.gpu.times_s(run, 1)[0])
-        self.gpu.times_s(run, settings.repeats(first_s))  # clocks rise under load
-        before = self.gpu.clocks()
-        warm = self.gpu.times_s(run, settings.repeats(first_s)) * 1e3
-        cold = self.gpu.times_s(run, settings.repeats(first_s, settings.least_runs), self.gpu.flush_l2) * 1e3
-        after = asdict(self.gpu.clocks())
-        return {
-            "time_ms": float(np.median(warm)),
-            "time_min_ms": float(warm.min()),
-            "time_mean_ms": float(warm.mean()),
-            "time_std_ms": float(warm.std()),
-            "time_first_ms": first_s * 1e3,
-            "n_runs": len(warm),
-            "cold_ms": float(np.median(cold)),
-            "cold_std_ms": float(cold.std()),
-            "sm_hz_before": before.sm_hz,
-            "sm_hz_after": after["sm_hz"],
-            **{n: after[n] for n in ("memory_hz", "power_w", "temperature_c")},
-        }
 
     def _arrays(self, kernel: Kernel, code: Code, sizes: Mapping[str, Any]) -> Arrays:
         """Those of the same problem if there are any, else new ones."""

@@ -40,10 +40,11 @@ COLUMNS = {
     "lmem_bytes_per_thread": "local memory: spills, and arrays indexed at run time",
     "error": "largest ‖out − ref‖ / ‖ref‖ of an output, against double precision",
     "sm_hz_before": "core clock after warming up",
-    "sm_hz_after": "core clock after the last launch",
-    "memory_hz": "memory clock after the last launch",
-    "power_w": "board power after the last launch",
-    "temperature_c": "core temperature after the last launch",
+    "sm_hz_after": "core clock after the warm launches",
+    "steady": "1 where these two clocks differ by at most 3 %, 0 where they did in none of three series; empty where unknown",
+    "memory_hz": "memory clock after the warm launches",
+    "power_w": "board power after the warm launches",
+    "temperature_c": "core temperature after the warm launches",
     "measured_at": "UTC",
 }
 """Columns beside the arguments of the description (which follow `gpu`) and the counters (which come last)."""
