@@ -117,6 +117,9 @@ class Stub:
         self._say("build", entry, source)
         return Program(entry, dict(macros))
 
+    def unload(self, program):
+        self._say("unload", program.macros)
+
     def fill_constant(self, program, name, values):
         program.constants[name] = values
 

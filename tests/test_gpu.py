@@ -138,6 +138,11 @@ def test_a_launch_names_shape_shared_bytes_and_the_current_stream(gpu):
     ]
 
 
+def test_a_program_is_unloaded_with_its_module(gpu):
+    gpu.unload(gpu.build(SCALE, "scale", {}))
+    assert gpu._driver.calls[-2:] == [("cuCtxSetCurrent", "context"), ("cuModuleUnload", "module")]
+
+
 def test_driver_errors_become_ours(gpu):
     program = gpu.build(SCALE, "scale", {})
     expected = {"INVALID_VALUE": MeasureError, "OUT_OF_MEMORY": OutOfMemoryError, "ILLEGAL_ADDRESS": StickyError}
@@ -222,7 +227,7 @@ class Hip:
     """Stands for the HIP library that torch has loaded: records launches, answers as the C functions do."""
 
     def __init__(self):
-        self.launches, self.copies, self.result = [], [], 0
+        self.launches, self.copies, self.unloaded, self.result = [], [], [], 0
         self.hipGetErrorString = Why()
 
     def hipFuncGetAttribute(self, value, number, function):
@@ -233,6 +238,10 @@ class Hip:
         *shape, stream, pointers, extra = rest
         self.launches.append(([n.value for n in shape], stream.value, at(pointers.value, 1, ctypes.c_int), extra))
         return self.result
+
+    def hipModuleUnload(self, module):
+        self.unloaded.append(module.value)
+        return 0
 
     def hipModuleGetGlobal(self, address, length, module, name):
         address._obj.value, length._obj.value = 0x7000, 16
@@ -277,6 +286,8 @@ def test_rocm_goes_through_torch_and_its_hip_library():
     values = np.arange(4, dtype=np.float32)
     gpu.fill_constant(program, "weights", values)
     assert hip.copies == [(0x7000, values.ctypes.data, 16)]
+    gpu.unload(program)
+    assert hip.unloaded == [8]
     hip.result = 1
     with pytest.raises(MeasureError, match="hipModuleLaunchKernel: 1: why"):
         gpu.start(program, Launch((1, 1, 1), (1, 1, 1)), [Tensor(1), np.int32(0)])

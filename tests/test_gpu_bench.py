@@ -160,6 +160,13 @@ def test_programs_are_compiled_once_for_several_sizes(module, bench):
     assert len(bench.gpu.builds) == 1
 
 
+def test_programs_that_make_room_are_unloaded(module, bench, monkeypatch):
+    monkeypatch.setattr("costmodel.measure.runners._MOST_PROGRAMS", 2)
+    for b in (32, 64, 128, 256):
+        assert measured(bench, task(module, "added", N=1024, B=b))[0]["status"] == "ok"
+    assert [a[1] for a in bench.gpu.asked if a[0] == "unload"] == [{"B": 32}, {"B": 64}]
+
+
 @pytest.mark.parametrize(
     ("where", "error", "status", "restart"),
     [

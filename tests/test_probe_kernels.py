@@ -179,6 +179,9 @@ class CheckingGpu:
         declared = [" ".join(p.split()) for p in parameters.split(",") if p.strip()]
         return types.SimpleNamespace(entry=entry, declared=declared, macros=dict(macros))
 
+    def unload(self, program):
+        raise AssertionError("a probe keeps its programs")
+
     def start(self, program, launch, arguments):
         assert len(arguments) == len(program.declared), program.entry
         given = {}

@@ -119,6 +119,12 @@ class CudaGpu:
         registers, shared, local = (self._of(function, name) for name in names)
         return CudaProgram(registers, shared, local, binary, function, module)
 
+    def unload(self, program: Program) -> None:
+        """Unload its module."""
+        assert isinstance(program, CudaProgram)
+        self._enter()
+        self._ask("cuModuleUnload", program.module)
+
     def start(self, program: Program, launch: Launch, arguments: Sequence[Any]) -> None:
         """Launch on torch's current stream and return at once."""
         assert isinstance(program, CudaProgram)

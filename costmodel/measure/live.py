@@ -106,6 +106,9 @@ class Gpu(Protocol):
             CompileError: the compiler refuses it; the message is its log.
         """
 
+    def unload(self, program: Program) -> None:
+        """Give back the memory of a program that is not started again."""
+
     def start(self, program: Program, launch: Launch, arguments: Sequence[Any]) -> None:
         """Launch on torch's current stream and return at once.
 

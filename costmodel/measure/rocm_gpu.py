@@ -105,6 +105,11 @@ class RocmGpu:
         registers, shared, local = (self._of(kernel, n) for n in (_NUM_REGS, _SHARED_SIZE_BYTES, _LOCAL_SIZE_BYTES))
         return RocmProgram(registers, shared, local, kernel)
 
+    def unload(self, program: Program) -> None:
+        """Unload its module."""
+        assert isinstance(program, RocmProgram)
+        self._check(self._hip.hipModuleUnload(program.kernel.module), "hipModuleUnload")
+
     def start(self, program: Program, launch: Launch, arguments: Sequence[Any]) -> None:
         """Launch on torch's current stream and return at once; HIP has no carve-out to ask for."""
         assert isinstance(program, RocmProgram)

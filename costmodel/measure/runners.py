@@ -83,7 +83,7 @@ class CudaRunner:
             program = self.gpu.build(self.source, self.code.entry, macros)
             self.programs[key] = (program, time.perf_counter() - started)
             if len(self.programs) > _MOST_PROGRAMS:
-                del self.programs[next(iter(self.programs))]
+                self.gpu.unload(self.programs.pop(next(iter(self.programs)))[0])
         self.program, compile_s = self.programs[key]
         grid, block = ([extent(e, sizes) for e in shape] for shape in (kernel.grid_shape(), kernel.block_shape()))
         dynamic = dynamic_shared_bytes(kernel, sizes)
