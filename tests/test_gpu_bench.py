@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from costmodel.cost import find_description
 from costmodel.errors import MeasureError
-from costmodel.measure.arrays import TOLERANCES, Watched
+from costmodel.measure.arrays import TOLERANCES, Watched, allocated
 from costmodel.measure.bench import GpuBench
 from costmodel.measure.code import find_code, measured_space, source_digest
 from costmodel.measure.live import CompileError, OutOfMemoryError, StickyError
@@ -36,7 +36,7 @@ def bench() -> GpuBench:
 def test_a_cuda_kernel_is_launched_as_its_description_says(module, bench):
     row, stages = measured(bench, task(module, "scaled", N=1024, B=128, FLAG=True))
     assert row["status"] == "ok", row
-    assert stages == ["waiting", "running"]
+    assert stages == ["waiting", "building", "waiting", "building", "waiting", "running"]  # allocates, loads, launches
     assert bench.gpu.builds == [{"B": 128, "S": 2, "FLAG": 1}]
     _, entry, launch, arguments = next(a for a in bench.gpu.asked if a[0] == "start")
     assert entry == "scaled"
@@ -160,6 +160,33 @@ def test_programs_are_compiled_once_for_several_sizes(module, bench):
     assert len(bench.gpu.builds) == 1
 
 
+def test_the_gpu_is_used_under_its_lock_alone_and_compilers_run_outside_of_it(module, bench, monkeypatch):
+    monkeypatch.setattr("costmodel.measure.runners._MOST_PROGRAMS", 1)
+    held: list[bool] = []
+
+    @contextlib.contextmanager
+    def lock():
+        assert not held, "a second lock of the same file waits for ever"
+        held.append(True)
+        yield
+        held.pop()
+
+    seen, say, bench.lock = set(), bench.gpu._say, lock
+
+    def noted(what, then):
+        def call(*about):
+            seen.add((what or about[0], bool(held)))
+            return then(*about)
+
+        return call
+
+    bench.gpu._say = noted("", say)
+    monkeypatch.setattr("costmodel.measure.bench.allocated", noted("allocate", allocated))
+    for b in (64, 128):
+        assert measured(bench, task(module, "added", N=1024, B=b))[0]["status"] == "ok"
+    assert seen == {("build", False), *((what, True) for what in ("allocate", "load", "unload", "start", "synchronize"))}
+
+
 def test_programs_that_make_room_are_unloaded(module, bench, monkeypatch):
     monkeypatch.setattr("costmodel.measure.runners._MOST_PROGRAMS", 2)
     for b in (32, 64, 128, 256):
@@ -193,81 +220,10 @@ def test_a_size_beyond_int_cannot_be_launched(module, bench):
     code = find_code(find_description(f"{module}:scaled"))
     assert macros_of(code, {"N": 4, "B": 2, "FLAG": True, "S": "fast"}) == {"B": 2, "FLAG": 1, "S": "fast"}
     sizes = {"N": 2**31, "B": 64}
-    bench._arrays = lambda kernel, code, sizes: type("None", (), {"kernel": kernel, "tensors": {}, "constants": {}})()
+    bench._arrays = lambda kernel, code, sizes, quiet: type("None", (), {"kernel": kernel, "tensors": {}, "constants": {}})()
     row, _ = measured(bench, task(module, "scaled", **sizes))
     assert row["status"] == "cannot_launch"
     assert "does not fit the `int`" in row["reason"]
-
-
-class Driver:
-    """Enough of Triton's driver to compile for a GPU that is not there, and to see what would be launched."""
-
-    def __init__(self, target: Any, on_launch: Any) -> None:
-        self.target, self.on_launch, self.utils = target, on_launch, self
-
-    def get_current_device(self):
-        return 0
-
-    def get_current_stream(self, device):
-        return 0
-
-    def get_current_target(self):
-        return self.target
-
-    def get_device_properties(self, device):
-        return {"max_shared_mem": 227 << 10, "multiprocessor_count": 132, "warpSize": 32, "max_num_regs": 65536}
-
-    def load_binary(self, name, kernel, shared, device):
-        return "module", "function", 40, 3, 1024  # registers, words of local memory, threads
-
-    def launcher_cls(self, source, metadata):
-        return self.on_launch
-
-
-TRITON = """
-import triton
-import triton.language as tl
-
-
-@triton.jit
-def double(y, x, N, B: tl.constexpr):
-    at = tl.program_id(0) * B + tl.arange(0, B)
-    tl.store(y + at, 2 * tl.load(x + at, mask=at < N), mask=at < N)
-
-
-def launch(tensors, sizes):
-    return double[(sizes["N"] // sizes["B"],)](tensors["y"], tensors["x"], sizes["N"], B=sizes["B"], num_warps=2)
-"""
-
-
-def test_triton_compiles_without_a_launch_and_then_launches(tmp_path, monkeypatch, bench):
-    compiler = pytest.importorskip("triton.backends.compiler")
-    active = pytest.importorskip("triton.runtime").driver
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
-    grids: list[tuple[int, ...]] = []
-
-    def launched(*arguments: Any) -> None:
-        grids.append(arguments[:3])
-        _, arrays = bench.arrays[-1]
-        arrays.tensors["y"].copy_(2 * arrays.tensors["x"])
-
-    before = active._active
-    active.set_active(Driver(compiler.GPUTarget("cuda", 90, 32), launched))
-    try:
-        (tmp_path / "double_triton.py").write_text(TRITON)
-        text = MODULE[: MODULE.index("@kernel\ndef total")].replace(", y[b * B + t]], work", "], work").replace("bf16", "f32")
-        code = '{"triton": "double_triton.py", "reference": lambda t, s: {"y": 2 * t["x"]}}'
-        (tmp_path / "double.py").write_text(f"{text}\nCODE = {{'added': {code}}}\n")
-        stages: list[tuple[str, int]] = []
-        row = bench.measure(task(tmp_path / "double.py", "added", N=1024, B=64), lambda name: stages.append((name, len(grids))))
-    finally:
-        active._active = before
-    assert row["status"] == "ok", row
-    assert stages == [("waiting", 0), ("running", 0)]  # compiled, and nothing launched, before the GPU is ours
-    assert set(grids) == {(16, 1, 1)}
-    assert (row["regs_per_thread"], row["lmem_bytes_per_thread"], row["shared_bytes"]) == (40, 12, 0)
-    assert bench.runners[f"{tmp_path / 'double.py'}:added"].built.name == "double"
-    assert row["compile_s"] > 0.0
 
 
 # -- CODE

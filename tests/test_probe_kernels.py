@@ -172,7 +172,7 @@ class CheckingGpu:
     def clocks(self):
         return Clocks(1.98e9, None, None, None)
 
-    def build(self, source, entry, macros):
+    def build(self, source, entry, macros, quiet=None):
         (parameters,) = re.findall(rf'extern "C" __global__ void (?:__launch_bounds__\(1024\)\s+)?{entry}\(([^)]*)\)', source)
         for name in re.findall(r"!?defined\((\w+)\)", source.split("#error")[0]) if "#error" in source else ():
             assert name in macros

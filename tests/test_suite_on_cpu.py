@@ -66,7 +66,7 @@ class Cpu:
     def clocks(self):
         return Clocks(None, None, None, None)
 
-    def build(self, source, entry, macros):
+    def build(self, source, entry, macros, quiet=None):
         for number, c in enumerate(self.host.configurations):
             if (c.code.get("entry", c.name), dict(c.macros)) == (entry, macros):
                 return Program(number)

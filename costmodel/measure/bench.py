@@ -1,8 +1,8 @@
 """Measures configurations on a live GPU: compile, check the results, then time them warm and cold.
 
-While one process runs on a GPU, others compile: the GPU's lock is held from the first launch on. Warm times are of
-launches one after the other, cold ones follow an L2 flush each; both are medians of CUDA events. Nothing is timed
-whose results were not checked first.
+While one process runs on a GPU, others compile: the GPU's lock is held for allocating and loading, and from the first
+launch on. Warm times are of launches one after the other, cold ones follow an L2 flush each; both are medians of CUDA
+events. Nothing is timed whose results were not checked first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from costmodel.ir import Description, Kernel
 from costmodel.measure.arrays import Arrays, allocated, extent
 from costmodel.measure.code import Code, find_code
 from costmodel.measure.gpu import find_gpu
-from costmodel.measure.live import CompileError, Gpu, OutOfMemoryError, StickyError
+from costmodel.measure.live import CompileError, Gpu, OutOfMemoryError, Quiet, StickyError
 from costmodel.measure.runners import Built, CudaRunner, LaunchError, Runner, TritonRunner
 from costmodel.measure.task import Row, Settings, Task
 from costmodel.measure.timing import Timer
@@ -39,7 +39,7 @@ T = TypeVar("T")
 class GpuBench:
     """One GPU, and what was made for it."""
 
-    def __init__(self, gpu: Gpu, lock: Callable[[], contextlib.AbstractContextManager[None]], device: Any = "cuda") -> None:
+    def __init__(self, gpu: Gpu, lock: Quiet, device: Any = "cuda") -> None:
         self.gpu, self.lock, self.device, self.timer = gpu, lock, device, Timer(gpu)
         self.arrays: list[tuple[tuple[Any, ...], Arrays]] = []
         self.runners: dict[str, Runner] = {}
@@ -59,22 +59,22 @@ class GpuBench:
                 raise
             return row
 
-    def ready(self, task: Task) -> tuple[Runner, Arrays]:
-        """Compile a configuration and allocate its arrays: what needs no quiet GPU."""
+    def ready(self, task: Task, quiet: Quiet) -> tuple[Runner, Arrays]:
+        """Compile a configuration; while `quiet` is entered, load it and allocate its arrays."""
         description = find_description(task.target)
         code, sizes = find_code(description), dict(task.sizes)
         kernel = _traced(description, sizes)
-        arrays = self._arrays(kernel, code, sizes)
+        arrays = self._arrays(kernel, code, sizes, quiet)
         runner = self.runners.get(task.target)
         if runner is None:
             runner = self.runners[task.target] = CudaRunner(self.gpu, code) if code.language == "cuda" else TritonRunner(code)
-        runner.build(sizes, arrays)
+        runner.build(sizes, arrays, quiet)
         return runner, arrays
 
     def profiled(self, task: Task) -> str:
         """Launch a configuration once between the profiler's start and stop, after two launches that it does not see."""
         profiler = importlib.import_module("torch").cuda.profiler
-        runner, arrays = self.ready(task)
+        runner, arrays = self.ready(task, self.lock)
         with self.lock():
             self._of_code("inputs", lambda: arrays.fill(task.settings.seed))
             runner.place(arrays)
@@ -88,10 +88,8 @@ class GpuBench:
         return runner.built.name
 
     def _measured(self, task: Task, stage: Callable[[str], None]) -> Row:
-        runner, arrays = self.ready(task)
-        stage("waiting")
-        with self.lock():
-            stage("running")
+        runner, arrays = self.ready(task, lambda: self._alone(stage, "building"))
+        with self._alone(stage, "running"):
             self._of_code("inputs", lambda: arrays.fill(task.settings.seed))
             runner.place(arrays)
             arrays.poison()
@@ -104,6 +102,13 @@ class GpuBench:
                 return {"status": "wrong_result", "reason": wrong, **row}
             return {"status": "ok", **row, **self.timer.row(lambda: runner.start(arrays), task.settings)}
 
+    @contextlib.contextmanager
+    def _alone(self, stage: Callable[[str], None], then: str) -> Iterator[None]:
+        stage("waiting")
+        with self.lock():
+            stage(then)
+            yield
+
     def _of_code(self, part: str, run: Callable[[], T]) -> T:
         """Run what `CODE` gives; where it raises and the GPU is not to blame, a fresh process would not help."""
         try:
@@ -114,7 +119,7 @@ class GpuBench:
             said = f"its {part} in CODE failed: {type(error).__name__}: {error}"
             raise self.gpu.explain(error) or MeasureError(said) from error
 
-    def _arrays(self, kernel: Kernel, code: Code, sizes: Mapping[str, Any]) -> Arrays:
+    def _arrays(self, kernel: Kernel, code: Code, sizes: Mapping[str, Any], quiet: Quiet) -> Arrays:
         """Those of the same problem if there are any, else new ones."""
         shapes = tuple(
             (b.name, b.dtype.name, *(extent(e, sizes) for e in (*b.shape, *b.strides)))
@@ -127,7 +132,8 @@ class GpuBench:
                 return arrays
         while sum(a.size_bytes for _, a in self.arrays) > _KEPT_BYTES:
             del self.arrays[0]
-        made = allocated(kernel, code, sizes, self.device)
+        with quiet():
+            made = allocated(kernel, code, sizes, self.device)
         self.arrays.append((problem, made))
         return made
 

@@ -34,7 +34,7 @@ COLUMNS = {
     "n_runs": "launches timed warm",
     "cold_ms": "median of launches that each follow an L2 flush",
     "cold_std_ms": "standard deviation of them",
-    "compile_s": "time the run-time compiler took, with loading",
+    "compile_s": "time the run-time compiler took",
     "regs_per_thread": "as the driver reports for the loaded function",
     "shared_bytes": "of a block, static and dynamic",
     "lmem_bytes_per_thread": "local memory: spills, and arrays indexed at run time",
