@@ -88,6 +88,14 @@ def test_a_series_around_which_the_clock_moves_is_taken_again():
     assert not gpu.given
 
 
+def test_long_launches_are_not_repeated_for_the_sake_of_the_clock():
+    gpu = Clocked(idle=False, cycles=2 * HIGH)
+    gpu.given = [HIGH, 0.9 * HIGH] * 3
+    row = row_of(timer_of(gpu))
+    assert (row["n_runs"], row["steady"], gpu.series) == (3, 0, 4)  # the first, warming up, warm and cold
+    assert gpu.now_s < 60.0
+
+
 def test_a_clock_that_never_rests_does_not_hold_up_a_sweep():
     gpu = Clocked(idle=False)
     gpu.given = [HIGH, LOW] * 1000

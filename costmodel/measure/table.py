@@ -41,7 +41,7 @@ COLUMNS = {
     "error": "largest ‖out − ref‖ / ‖ref‖ of an output, against double precision",
     "sm_hz_before": "core clock after warming up",
     "sm_hz_after": "core clock after the warm launches",
-    "steady": "1 where these two clocks differ by at most 3 %, 0 where they did in none of three series; empty where unknown",
+    "steady": "1 where these two clocks differ by at most 3 %, 0 where they did in no series; empty where unknown",
     "memory_hz": "memory clock after the warm launches",
     "power_w": "board power after the warm launches",
     "temperature_c": "core temperature after the warm launches",
