@@ -20,7 +20,7 @@ from fractions import Fraction
 from typing import Any
 
 from costmodel.ir import Access, Barrier, Guard, Kernel, Loop, Statement
-from costmodel.symbols import CeilDiv, FloorDiv, Maximum, Minimum, Mod
+from costmodel.symbols import CeilDiv, FloorDiv, Maximum, Minimum, Mod, Xor
 
 __all__ = [
     "AccessCounts", "Counts", "Machine", "OutOfBoundsError", "StatementCounts", "TooLargeError", "count", "evaluate", "holds",
@@ -139,6 +139,8 @@ def _evaluator(e: Any) -> Evaluator:
         return lambda env: min(first(env), second(env))
     if isinstance(e, Maximum):
         return lambda env: max(first(env), second(env))
+    if isinstance(e, Xor):
+        return lambda env: first(env) ^ second(env)
     raise TypeError(f"the oracle cannot evaluate {e!r}")
 
 

@@ -27,7 +27,7 @@ def relative_errors(table: pd.DataFrame, name: str, gpu: str) -> dict[str, np.nd
     """Predicted over measured, less one, by column; rows that were not counted are left out."""
     m, device = mapping(name), find_device(gpu)
     given = {a: table[c].to_numpy(np.int64) if isinstance(c, str) else c for a, c in m.columns.items()}
-    scores = Scorer(m.description, device).score(given)
+    scores = Scorer(m.description, device, registers=m.registers).score(given)
     assert scores.feasible.all(), set(scores.reason)
     errors = {}
     for column, counter in m.counters_for(device).items():
@@ -40,7 +40,8 @@ def relative_errors(table: pd.DataFrame, name: str, gpu: str) -> dict[str, np.nd
 def star(bx: int, by: int, bz: int) -> dict[str, float]:
     """Predicted counters of the star of range 4 on a V100, by update."""
     sizes = {"NX": 640, "NY": 512, "NZ": 512, "R": 4, "BX": bx, "BY": by, "BZ": bz}
-    scores = Scorer(mapping("pystencils_star3d").description, "V100").score({n: [v] for n, v in sizes.items()})
+    measured = mapping("pystencils_star3d")
+    scores = Scorer(measured.description, "V100", registers=measured.registers).score({n: [v] for n, v in sizes.items()})
     assert scores.feasible.all(), scores.reason
     counters = {n: float(v[0]) / STAR_UPDATES for n, v in scores.counters.items()}
     return counters | {n: v * 32 for n, v in counters.items() if n.endswith("sectors")}

@@ -1,4 +1,4 @@
-"""The live GPU with no GPU: NVRTC really compiles where it is installed; a recording stub stands for the driver.
+"""The live GPU with no GPU: a recording stub stands for the driver.
 
 The stub's signatures are those of cuda-bindings 13.5; the same calls went once through the real bindings into a C library
 that stood for libcuda (2026-11-21): pointers, int, float and double arrived as here.
@@ -12,18 +12,12 @@ import numpy as np
 import pytest
 
 from costmodel.errors import MeasureError
-from costmodel.measure import cuda_gpu, nvrtc
+from costmodel.measure import cuda_gpu
 from costmodel.measure.cuda_gpu import STICKY, CudaGpu
-from costmodel.measure.gpu import CompileError, GpuError, Launch, OutOfMemoryError, StickyError, find_gpu
+from costmodel.measure.gpu import GpuError, Launch, OutOfMemoryError, StickyError, find_gpu
 from costmodel.measure.rocm_gpu import RocmGpu
 from costmodel.measure.streams import event_times_s, packed
-
-SCALE = """
-extern "C" __global__ void scale(float* a, int n, float x) {
-    int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < n) a[i] = FACTOR * x * a[i];
-}
-"""
+from tests.test_nvrtc import SCALE
 
 
 class Results(IntEnum):
@@ -144,6 +138,11 @@ def test_a_launch_names_shape_shared_bytes_and_the_current_stream(gpu):
     ]
 
 
+def test_a_program_is_unloaded_with_its_module(gpu):
+    gpu.unload(gpu.build(SCALE, "scale", {}))
+    assert gpu._driver.calls[-2:] == [("cuCtxSetCurrent", "context"), ("cuModuleUnload", "module")]
+
+
 def test_driver_errors_become_ours(gpu):
     program = gpu.build(SCALE, "scale", {})
     expected = {"INVALID_VALUE": MeasureError, "OUT_OF_MEMORY": OutOfMemoryError, "ILLEGAL_ADDRESS": StickyError}
@@ -215,33 +214,6 @@ def test_sticky_results_are_those_the_driver_documents():
     assert documented <= STICKY
 
 
-@pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
-def test_nvrtc_makes_machine_code(architecture):
-    pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
-    try:
-        binary = nvrtc.compiled_binary(SCALE, "scale", {"FACTOR": 3}, architecture)
-    except GpuError as error:
-        pytest.skip(str(error))
-    assert binary[:4] == b"\x7fELF"
-    assert b".text.scale\0" in binary
-    assert int.from_bytes(binary[18:20], "little") == 190  # EM_CUDA
-    with pytest.raises(CompileError, match=r'(?s)scale\.cu\(4\).*identifier "FACTOR" is undefined'):
-        nvrtc.compiled_binary(SCALE, "scale", {}, architecture)
-
-
-def test_macros_stand_below_the_headers_whose_types_bear_their_names():
-    pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
-    source = (
-        '#include <cuda_fp16.h>\nextern "C" __global__ void fill(__half* to) {\n    to[threadIdx.x % T] = __float2half(V);\n}\n'
-    )
-    try:
-        assert nvrtc.compiled_binary(source, "fill", {"T": 32, "V": 1}, "sm_90")[:4] == b"\x7fELF"
-    except GpuError as error:
-        pytest.skip(str(error))
-    with pytest.raises(CompileError, match=r'(?s)fill\.cu\(3\).*identifier "V" is undefined'):
-        nvrtc.compiled_binary(source, "fill", {"T": 32}, "sm_90")
-
-
 class Why:
     """A C function whose result type can be set."""
 
@@ -255,7 +227,7 @@ class Hip:
     """Stands for the HIP library that torch has loaded: records launches, answers as the C functions do."""
 
     def __init__(self):
-        self.launches, self.copies, self.result = [], [], 0
+        self.launches, self.copies, self.unloaded, self.result = [], [], [], 0
         self.hipGetErrorString = Why()
 
     def hipFuncGetAttribute(self, value, number, function):
@@ -266,6 +238,10 @@ class Hip:
         *shape, stream, pointers, extra = rest
         self.launches.append(([n.value for n in shape], stream.value, at(pointers.value, 1, ctypes.c_int), extra))
         return self.result
+
+    def hipModuleUnload(self, module):
+        self.unloaded.append(module.value)
+        return 0
 
     def hipModuleGetGlobal(self, address, length, module, name):
         address._obj.value, length._obj.value = 0x7000, 16
@@ -310,6 +286,8 @@ def test_rocm_goes_through_torch_and_its_hip_library():
     values = np.arange(4, dtype=np.float32)
     gpu.fill_constant(program, "weights", values)
     assert hip.copies == [(0x7000, values.ctypes.data, 16)]
+    gpu.unload(program)
+    assert hip.unloaded == [8]
     hip.result = 1
     with pytest.raises(MeasureError, match="hipModuleLaunchKernel: 1: why"):
         gpu.start(program, Launch((1, 1, 1), (1, 1, 1)), [Tensor(1), np.int32(0)])

@@ -172,12 +172,15 @@ class CheckingGpu:
     def clocks(self):
         return Clocks(1.98e9, None, None, None)
 
-    def build(self, source, entry, macros):
+    def build(self, source, entry, macros, quiet=None):
         (parameters,) = re.findall(rf'extern "C" __global__ void (?:__launch_bounds__\(1024\)\s+)?{entry}\(([^)]*)\)', source)
         for name in re.findall(r"!?defined\((\w+)\)", source.split("#error")[0]) if "#error" in source else ():
             assert name in macros
         declared = [" ".join(p.split()) for p in parameters.split(",") if p.strip()]
         return types.SimpleNamespace(entry=entry, declared=declared, macros=dict(macros))
+
+    def unload(self, program):
+        raise AssertionError("a probe keeps its programs")
 
     def start(self, program, launch, arguments):
         assert len(arguments) == len(program.declared), program.entry

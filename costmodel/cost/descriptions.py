@@ -6,7 +6,7 @@ The package's own descriptions lie in `validation/kernels/` of a checkout and in
 or constant is which argument, and which column is which counter of `cost.counters`: on every GPU
 (`counters`), and further ones that mean this only on some (`counters_by_architecture`), each in `units` of ours. How it was
 measured belongs there too: which kernels a library could choose from (`schedules`), which buffers were `warm`,
-and what the time of a launch holds besides the kernel (`launch_s`).
+how many `registers` a compiler gave a thread, and what the time of a launch holds besides the kernel (`launch_s`).
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class DatasetMapping:
     """Column to how much of our counter is one of it (a transaction of 32 bytes); 1 where it is left out."""
     gpus: Mapping[str, str] = field(default_factory=dict)
     """GPU as the data name it to the profile that is meant, where the name alone would mean another."""
+    registers: int | None = None
+    """Of a thread, where a compiler was asked what it made of the code that was measured; estimated if None."""
 
     def counters_for(self, device: Device) -> dict[str, str]:
         """Column to counter name on this device."""
@@ -200,5 +202,6 @@ def _datasets() -> dict[str, DatasetMapping]:
                 launch_s=entry.get("launch_s"),
                 units=entry.get("units", {}),
                 gpus=entry.get("gpus", {}),
+                registers=entry.get("registers"),
             )
     return found

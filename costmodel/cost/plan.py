@@ -105,7 +105,7 @@ def make_plan(kernel: Kernel) -> Plan:
         spans=sheets.spans,
         block=three(sheet, block),
         grid=three(sheet, grid),
-        shared_bytes=sheet.add(sum((b.reserved_bytes for b in kernel.buffers if b.space == "shared"), sympy.Integer(0))),
+        shared_bytes=sheet.add(_shared_bytes(kernel)),
         max_threads=None if kernel.max_threads is None else sheet.add(kernel.max_threads),
         registers=None if kernel.registers is None else sheet.add(kernel.registers),
         live=register_plan(kernel, sheet, _sweeps(kernel)),
@@ -120,9 +120,15 @@ def make_plan(kernel: Kernel) -> Plan:
     )
 
 
+def _shared_bytes(kernel: Kernel) -> sympy.Expr:
+    if kernel.shared_bytes is not None:
+        return kernel.shared_bytes
+    return sum((b.reserved_bytes for b in kernel.buffers if b.space == "shared"), sympy.Integer(0))
+
+
 def _sizes_used(kernel: Kernel) -> frozenset[str]:
     """Sizes without which another kernel would be described; those that only requirements mention are left out."""
-    found = [e for e in (kernel.max_threads, kernel.registers) if e is not None]
+    found = [e for e in (kernel.max_threads, kernel.registers, kernel.shared_bytes) if e is not None]
     for loop in kernel.loops():
         found += [loop.extent, loop.unroll, loop.stages]
     for site in kernel.sites:

@@ -85,7 +85,8 @@ def score_measured(
         options: of `Scorer`.
     """
     launched = device if mapping.launch_s is None else replace(device, launch_overhead_s=mapping.launch_s)
-    scorer = Scorer(description or mapping.description, launched, warm=mapping.warm, **options)
+    told = {"registers": mapping.registers, "warm": mapping.warm} | options
+    scorer = Scorer(description or mapping.description, launched, **told)
     if mapping.schedules is None:
         return scorer.score(arguments)
     choices = mapping.schedules(device) if callable(mapping.schedules) else mapping.schedules
@@ -110,7 +111,7 @@ def _best_of(scorer: Scorer, problems: pd.DataFrame, schedules: pd.DataFrame) ->
     return _taken(scores, best * rows + np.arange(rows))
 
 
-_ARRAYS = ("seconds", "reason", "bound", "same", "bytes", "unweighted_bytes", "roofline_s")
+_ARRAYS = ("seconds", "reason", "bound", "same", "outside", "bytes", "unweighted_bytes", "roofline_s")
 
 
 def _taken(scores: Scores, rows: Ints) -> Scores:

@@ -46,6 +46,8 @@ class Scores:
     """Name of the term that takes most of the time."""
     same: npt.NDArray[np.int64]
     """Rows with the same number describe exactly the same kernel (a tunable that a flag makes inert)."""
+    outside: npt.NDArray[np.bool_]
+    """Rows that the description itself rules out, on any device: it requires otherwise, or an array is overrun."""
     bytes: Floats
     """Baseline: global and shared bytes requested, each over its bandwidth, in seconds."""
     unweighted_bytes: Floats
@@ -157,7 +159,7 @@ class Scorer:
             kernel = self.kernel.trace(**statics) if isinstance(self.kernel, Description) else self.kernel
             needed = {n: columns[n] for n in kernel.params}
             plan = plan_for(kernel)
-            result.same[which] = _identities(plan, {n: c[which] for n, c in needed.items()}) + result.same.max() + 1
+            result.same[which] = _identities(plan, {n: c[which] for n, c in needed.items()}, which.size) + result.same.max() + 1
             for start in range(0, which.size, _ROWS_AT_ONCE):
                 self._fill(result, plan, needed, which[start : start + _ROWS_AT_ONCE], given)
         return result
@@ -174,6 +176,10 @@ class Scorer:
         why = reasons(plan, self.device, taken, which.size)
         good = np.flatnonzero(why == "")
         result.reason[which] = why
+        if good.size < which.size:
+            bad = np.flatnonzero(why != "")
+            left = {n: c[bad] if np.ndim(c) else c for n, c in taken.items()}
+            result.outside[which[bad]] = reasons(plan, None, left, bad.size) != ""
         if not good.size:
             return
         kept = {n: c[good] if np.ndim(c) else c for n, c in taken.items()}
@@ -329,9 +335,9 @@ def _narrow(column: npt.NDArray[np.int64]) -> Any:
     return int(column[0]) if column.size and (column == column[0]).all() else column
 
 
-def _identities(plan: Plan, columns: Mapping[str, npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+def _identities(plan: Plan, columns: Mapping[str, npt.NDArray[np.int64]], rows: int) -> npt.NDArray[np.int64]:
     """Numbers from 0 that are equal where all sizes are equal on which the kernel depends."""
-    code: npt.NDArray[np.int64] = np.zeros(len(next(iter(columns.values()), ())), np.int64)
+    code: npt.NDArray[np.int64] = np.zeros(rows, np.int64)
     for name in sorted(plan.names):
         if (columns[name] != columns[name][:1]).any():
             values, part = np.unique(columns[name], return_inverse=True)
@@ -343,6 +349,5 @@ def _empty(frame: pd.DataFrame) -> Scores:
     rows = len(frame)
     text: npt.NDArray[Any] = np.full(rows, "", dtype=object)
     nan = [np.full(rows, np.nan) for _ in range(4)]
-    return Scores(
-        frame, np.full(rows, np.inf), text, text.copy(), np.full(rows, -1), nan[0], nan[1], nan[2], {"occupancy": nan[3]}
-    )
+    same, outside = np.full(rows, -1), np.zeros(rows, bool)
+    return Scores(frame, np.full(rows, np.inf), text, text.copy(), same, outside, nan[0], nan[1], nan[2], {"occupancy": nan[3]})

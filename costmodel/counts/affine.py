@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,9 +10,9 @@ from typing import Protocol
 import sympy
 
 from costmodel.ir import Divisibility
-from costmodel.symbols import CeilDiv, Condition, FloorDiv, Maximum, Minimum, Mod, expanded, index, quotient
+from costmodel.symbols import CeilDiv, Condition, FloorDiv, Maximum, Minimum, Mod, exact_quotient, expanded, index, quotient
 
-__all__ = ["HasExtent", "Virtual", "affine_terms", "below_zero", "delinearised", "dense_extent", "largest_extent"]
+__all__ = ["HasExtent", "Virtual", "affine_terms", "below_zero", "delinearised", "dense_extent", "flattened", "largest_extent"]
 
 
 class HasExtent(Protocol):
@@ -79,6 +80,55 @@ def largest_extent(extent: sympy.Expr, box: Mapping[sympy.Symbol, sympy.Expr]) -
     return largest if largest.is_positive else Maximum(largest, sympy.Integer(1))
 
 
+def _digits(forms: sympy.Tuple, loops: dict[sympy.Symbol, HasExtent]) -> sympy.Tuple:
+    """Replace a loop's index that is taken apart at whole numbers, at several or beside itself, by a virtual loop for each digit.
+
+    `t % 4`, `t // 4 % 2` and `t // 8` of 32 threads are digits at 4 and 8; `t` itself is then their sum.
+    """
+    cuts: dict[sympy.Symbol, set[int]] = {}
+    for call in forms.atoms(Mod, FloorDiv):
+        found = _cut(call)
+        if found is not None and found[0] in loops:
+            cuts.setdefault(found[0], set()).update(c for c in found[1:] if c)
+    by: dict[sympy.Basic, sympy.Expr] = {}
+    for i, places in cuts.items():
+        at = sorted(places - {1})
+        extent = loops[i].extent
+        ends = [1, *at, int(extent)] if extent.is_Integer else [1]
+        ends = [e for e in ends if e <= ends[-1]]
+        even = all(b % a == 0 for a, b in itertools.pairwise(ends))
+        used = forms.xreplace({c: sympy.Integer(0) for c in forms.atoms(Mod, FloorDiv) if (_cut(c) or (None,))[0] == i})
+        if not extent.is_Integer or not even or (len(at) < 2 and i not in used.free_symbols):
+            continue
+        ends = sorted(set(ends))
+        digits = [index(f"_digit_{i}_{n}") for n in range(len(ends) - 1)]
+        for digit, low, high in zip(digits, ends, ends[1:], strict=False):
+            loops[digit] = Virtual(digit, sympy.Integer(high // low), frozenset({i}))
+        for call in forms.atoms(Mod, FloorDiv):
+            found = _cut(call)
+            if found is not None and found[0] == i:
+                _, low, top = found
+                inside = [(d, e) for d, e in zip(digits, ends, strict=False) if e >= low and (not top or e < top)]
+                by[call] = sum((d * (e // low) for d, e in inside), sympy.Integer(0))
+        by[i] = sum((d * e for d, e in zip(digits, ends, strict=False)), sympy.Integer(0))
+    return sympy.Tuple(*(expanded(f.xreplace(by)) for f in forms)) if by else forms
+
+
+def _cut(call: sympy.Expr) -> tuple[sympy.Symbol, int, int] | None:
+    """An index and the places of a digit of it: `t // 4 % 2` is what `t` has from 4 up to 8; 0 for no upper end."""
+    base, divisor = call.args
+    if not divisor.is_Integer:
+        return None
+    inner = (base, 1, 0) if base.is_Symbol else _cut(base) if isinstance(base, Mod | FloorDiv) else None
+    if inner is None:
+        return None
+    i, low, top = inner
+    place = low * int(divisor)
+    if isinstance(call, Mod):
+        return (i, low, min(place, top) if top else place) if not top or top % place == 0 or place % top == 0 else None
+    return (i, place, top) if not top or top % place == 0 else None
+
+
 def delinearised(
     given: tuple[sympy.Expr, ...], loops: dict[sympy.Symbol, HasExtent], facts: Divisibility
 ) -> tuple[tuple[sympy.Expr, ...], list[tuple[sympy.Expr, sympy.Expr]]]:
@@ -87,24 +137,73 @@ def delinearised(
     Returns the expressions and the pairs that must be equal for the two loops to be independent and to
     make up `f` together.
     """
-    forms = sympy.Tuple(*(expanded(d) for d in given))
+    forms = _digits(sympy.Tuple(*(expanded(d) for d in given)), loops)
     equal: list[tuple[sympy.Expr, sympy.Expr]] = []
-    real = set(loops)
-    calls = {f.args for f in forms.atoms(Mod, FloorDiv) if f.free_symbols & real}
-    for n, (base, divisor) in enumerate(sorted(calls, key=str) if len(calls) > 1 else calls):
-        terms = affine_terms(base, real)
-        if terms is None or terms[1] != 0 or divisor.free_symbols & real:
+    seen: set[tuple[sympy.Expr, ...]] = set()
+    while True:
+        calls = {f.args for f in forms.atoms(Mod, FloorDiv) if f.free_symbols & loops.keys()} - seen
+        if not calls:
+            return tuple(expanded(d) for d in forms), equal
+        for base, divisor in sorted(calls, key=str) if len(calls) > 1 else calls:
+            seen.add((base, divisor))
+            forms = _split(forms, base, divisor, loops, facts, equal, len(seen))
+
+
+def _split(
+    forms: sympy.Tuple,
+    base: sympy.Expr,
+    divisor: sympy.Expr,
+    loops: dict[sympy.Symbol, HasExtent],
+    facts: Divisibility,
+    equal: list[tuple[sympy.Expr, sympy.Expr]],
+    number: int,
+) -> sympy.Tuple:
+    """Replace `base % divisor` and `base // divisor`, where nothing else moves with what `base` is made of."""
+    terms = affine_terms(base, set(loops))
+    if terms is None or terms[1] != 0 or divisor.free_symbols & loops.keys():
+        return forms
+    dense = dense_extent(terms[0], loops)
+    low, high = index(f"_mod_{number}"), index(f"_div_{number}")
+    replaced = forms.xreplace({Mod(base, divisor): low, FloorDiv(base, divisor): high})
+    if dense is None or replaced.free_symbols & terms[0].keys():
+        return forms
+    whole = exact_quotient(dense, divisor) is not None or facts.divides(dense, divisor)
+    replaces = frozenset(terms[0])
+    loops[low] = Virtual(low, divisor if whole else Minimum(dense, divisor), replaces)
+    loops[high] = Virtual(high, quotient(dense, divisor) if whole else CeilDiv(dense, divisor), replaces)
+    if not whole:
+        equal.append((loops[low].extent * loops[high].extent, dense))
+    return replaced
+
+
+def _beyond(extent: sympy.Expr, limit: sympy.Expr) -> sympy.Expr:
+    """The extent without a minimum that a limit on the sum makes idle: what is beyond fails the guard."""
+    if isinstance(extent, Minimum) and limit in extent.args:
+        return next(a for a in extent.args if a != limit)
+    return extent
+
+
+def flattened(conditions: list[Condition], loops: dict[sympy.Symbol, HasExtent]) -> list[Condition]:
+    """Replace a dense `f` under a condition `f < L` by one virtual loop of `L`, where nothing else moves with what makes up `f`.
+
+    A loop over flat tile numbers runs beyond the last tile; the coordinates of tiles are quotients and remainders of `f`.
+    """
+    for n, (op, f, limit) in enumerate(conditions):
+        if op != "<" or limit.free_symbols & loops.keys():
             continue
-        dense = dense_extent(terms[0], loops)
-        low, high = index(f"_mod_{n}"), index(f"_div_{n}")
-        replaced = forms.xreplace({Mod(base, divisor): low, FloorDiv(base, divisor): high})
-        if dense is None or replaced.free_symbols & terms[0].keys():
+        terms = affine_terms(f, set(loops))
+        if terms is None or terms[1] != 0 or len(terms[0]) < 2:
             continue
-        whole = facts.divides(dense, divisor)
-        replaces = frozenset(terms[0])
-        loops[low] = Virtual(low, divisor if whole else Minimum(dense, divisor), replaces)
-        loops[high] = Virtual(high, quotient(dense, divisor) if whole else CeilDiv(dense, divisor), replaces)
-        if not whole:
-            equal.append((loops[low].extent * loops[high].extent, dense))
-        forms = replaced
-    return tuple(expanded(d) for d in forms), equal
+        dense = dense_extent(terms[0], {i: Virtual(i, _beyond(loops[i].extent, limit)) for i in terms[0]})
+        flat = index(f"_flat_{n}")
+        others = [c for m, c in enumerate(conditions) if m != n]
+        calls = {
+            e for _, a, b in others for e in (*a.atoms(Mod, FloorDiv), *b.atoms(Mod, FloorDiv)) if expanded(e.args[0] - f) == 0
+        }
+        by = {e: e.func(flat, e.args[1]) for e in calls}
+        replaced = [(o, a.xreplace(by), b.xreplace(by)) for o, a, b in others]
+        if dense is None or not calls or any(e.free_symbols & terms[0].keys() for _, a, b in replaced for e in (a, b)):
+            continue
+        loops[flat] = Virtual(flat, Minimum(limit, dense), frozenset(terms[0]))
+        return replaced
+    return conditions

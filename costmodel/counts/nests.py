@@ -10,7 +10,16 @@ from __future__ import annotations
 
 import sympy
 
-from costmodel.counts.affine import HasExtent, Virtual, affine_terms, below_zero, delinearised, dense_extent, largest_extent
+from costmodel.counts.affine import (
+    HasExtent,
+    Virtual,
+    affine_terms,
+    below_zero,
+    delinearised,
+    dense_extent,
+    flattened,
+    largest_extent,
+)
 from costmodel.errors import UnsupportedError
 from costmodel.ir import Barrier, Kernel, Loop, Site, facts_of
 from costmodel.symbols import CeilDiv, Condition, Maximum, Minimum, Passing, expanded, sum_over, to_text
@@ -116,6 +125,7 @@ def _points(
     kernel: Kernel, site: Site, conditions: list[Condition], loops: dict[sympy.Symbol, Loop], tied: set[sympy.Symbol]
 ) -> sympy.Expr:
     table: dict[sympy.Symbol, HasExtent] = {i: loops[i] for i in tied}
+    conditions = flattened(conditions, table)
     flat, equal = delinearised(tuple(e for c in conditions for e in c[1:]), table, facts_of(kernel.requirements))
     replaced = {i for v in table.values() if isinstance(v, Virtual) for i in v.replaces}
     whole = all(expanded(a - b) == 0 for a, b in equal)

@@ -2,5 +2,6 @@
 
 from costmodel.frontends.einsum import from_einsum
 from costmodel.frontends.luminal import from_luminal
+from costmodel.frontends.triton import from_triton
 
-__all__ = ["from_einsum", "from_luminal"]
+__all__ = ["from_einsum", "from_luminal", "from_triton"]

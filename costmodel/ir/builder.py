@@ -35,6 +35,7 @@ class Builder:
         self._taken: set[str] = set()
         self._max_threads: sympy.Expr | None = None
         self._registers: sympy.Expr | None = None
+        self._shared_bytes: sympy.Expr | None = None
 
     # -- buffers
 
@@ -283,6 +284,10 @@ class Builder:
         """The register count, where a compiler has told it."""
         self._registers = to_sympy(registers)
 
+    def shared_bytes_per_block(self, bytes_: Integer) -> None:
+        """Shared memory of a block, where a compiler has told it: arrays that live one after the other may lie in one place."""
+        self._shared_bytes = to_sympy(bytes_)
+
     def _work(self, name: str, given: Work | Sequence[Work]) -> tuple[Work, ...]:
         items = tuple(given) if isinstance(given, list | tuple) else (given,)
         for item in items:
@@ -340,7 +345,7 @@ class Builder:
         return finish(
             Kernel(
                 self._name, params, statics, tuple(self._buffers.values()), tuple(self._requirements),
-                tuple(self._bodies[0]), self._max_threads, self._registers,
+                tuple(self._bodies[0]), self._max_threads, self._registers, self._shared_bytes,
             )
         )  # fmt: skip
 

@@ -34,15 +34,17 @@ def finish(kernel: Kernel) -> Kernel:
     for buffer in kernel.buffers:
         for extent in (n for n in buffer.shape if n.is_number and int(n) < 1):
             raise DescriptionError(f"{where}: buffer {buffer.name!r}: an extent is {extent}; expected at least 1")
-    for what, bound in (("k.launch_bound", kernel.max_threads), ("k.registers_per_thread", kernel.registers)):
+    given = ("k.shared_bytes_per_block", kernel.shared_bytes)
+    for what, bound in (("k.launch_bound", kernel.max_threads), ("k.registers_per_thread", kernel.registers), given):
         if bound is not None:
             _known((bound,), set(kernel.params), f"{where}: {what}")
     for condition in kernel.requirements:
         _known(condition[1:], set(kernel.params), f"{where}: k.require")
     for buffer in kernel.buffers:
         _known((*buffer.shape, *buffer.strides), set(kernel.params), f"{where}: shape of buffer {buffer.name!r}")
+    checked: set[tuple[int, ...]] = set()
     for site in sites:
-        _check_site(kernel, site, where)
+        _check_site(kernel, site, where, checked)
     return replace(kernel, sites=sites)
 
 
@@ -68,7 +70,8 @@ def _known(expressions: tuple[sympy.Expr, ...], names: set[str], where: str, acc
         )
 
 
-def _check_site(kernel: Kernel, site: Site, where: str) -> None:
+def _check_site(kernel: Kernel, site: Site, where: str, checked: set[tuple[int, ...]]) -> None:
+    """Check a leaf and the loops around it that no earlier one had: `checked` holds their identities, outermost first."""
     label = "barrier" if isinstance(site.leaf, Barrier) else f"statement {site.leaf.name!r}"
     here = f"{where}: {label}"
     _check_order(site, here)
@@ -77,8 +80,12 @@ def _check_site(kernel: Kernel, site: Site, where: str) -> None:
     if len(site.loops) + len(site.guards) > _DEEPEST:
         raise DescriptionError(f"{here}: loops and guards nest deeper than {_DEEPEST}")
     names = set(kernel.params)
+    around: tuple[int, ...] = ()
     for loop in site.loops:
-        _check_extent(loop, site, names, here)
+        around = (*around, id(loop))
+        if around not in checked:
+            checked.add(around)
+            _check_extent(loop, site, names, here)
         names.add(loop.index.name)
     lanes = {loop.index.name for loop in site.loops if loop.kind == "thread"}
     for guard in site.guards:
@@ -99,7 +106,7 @@ def _check_order(site: Site, here: str) -> None:
 
 
 def _check_extent(loop: Loop, site: Site, names: set[str], here: str) -> None:
-    _known((loop.extent, loop.unroll, loop.stages), names, f"{here}: loop {loop.index}")
+    _known((loop.extent, loop.unroll, loop.stages), names, f"{here}: loop {loop.index.name}")
     used = free_names(loop.extent)
     threads = {o.index.name for o in site.loops if o.kind == "thread"}
     outer = {o.index.name for o in site.loops}

@@ -39,7 +39,8 @@ class Divisibility:
     def divides(self, a: sympy.Expr, b: sympy.Expr) -> bool:
         """Tell whether the recorded facts imply that `b` divides `a`."""
         top, bottom = _cross(a, b)
-        return any(_multiple(top, fa) and _multiple(fb, bottom) for fa, fb in self.facts)
+        pairs = [(top, bottom), sympy.fraction(top / bottom)]
+        return any(_multiple(above, fa) and _multiple(fb, below) for above, below in pairs for fa, fb in self.facts)
 
 
 @lru_cache(maxsize=256)

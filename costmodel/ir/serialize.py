@@ -57,6 +57,7 @@ def to_json(kernel: Kernel) -> str:
         "max_threads": None if kernel.max_threads is None else to_text(kernel.max_threads),
         "registers": None if kernel.registers is None else to_text(kernel.registers),
         "body": [_node(n) for n in kernel.body],
+        **({} if kernel.shared_bytes is None else {"shared_bytes": to_text(kernel.shared_bytes)}),
     }
     return json.dumps(document, indent=1)
 
@@ -116,12 +117,21 @@ class _Reader:
         self.document = document
         self.symbols: dict[str, sympy.Symbol] = {}
         self.buffers: dict[str, Buffer] = {}
+        self.read: dict[str, sympy.Expr] = {}
+        """Expressions by their text, which stands in a document many times; `finish` sees to it that names are in scope."""
+
+    def expression(self, text: str, symbols: dict[str, sympy.Symbol]) -> sympy.Expr:
+        if not isinstance(text, str) or text not in self.read:
+            found = parse(text, symbols)
+            self.read[text] = found
+        return self.read[text]
 
     def kernel(self) -> Kernel:
         d = _take(
             self.document, "kernel",
             {"format": str, "name": str, "params": list, "statics": dict, "buffers": list, "requirements": list,
-             "max_threads": (str, type(None)), "registers": (str, type(None)), "body": list},
+             "max_threads": (str, type(None)), "registers": (str, type(None)), "body": list,
+             **({"shared_bytes": str} if "shared_bytes" in self.document else {})},
         )  # fmt: skip
         for given in d["params"]:
             name = _name(given, "params")
@@ -144,8 +154,9 @@ class _Reader:
             Kernel(
                 d["name"], tuple(d["params"]), tuple(d["statics"].items()), tuple(self.buffers.values()),
                 tuple(parse_condition(c, self.symbols) for c in d["requirements"]), body,
-                None if d["max_threads"] is None else parse(d["max_threads"], self.symbols),
-                None if d["registers"] is None else parse(d["registers"], self.symbols),
+                None if d["max_threads"] is None else self.expression(d["max_threads"], self.symbols),
+                None if d["registers"] is None else self.expression(d["registers"], self.symbols),
+                None if "shared_bytes" not in d else self.expression(d["shared_bytes"], self.symbols),
             )
         )  # fmt: skip
 
@@ -157,8 +168,8 @@ class _Reader:
              "exchange": bool},
         )  # fmt: skip
         where = f"buffer {_name(d['name'], 'buffers')!r}"
-        shape = tuple(parse(n, self.symbols) for n in d["shape"])
-        strides = tuple(parse(n, self.symbols) for n in d["strides"])
+        shape = tuple(self.expression(n, self.symbols) for n in d["shape"])
+        strides = tuple(self.expression(n, self.symbols) for n in d["strides"])
         if not shape or len(shape) != len(strides):
             raise DescriptionError(
                 f"kernel JSON: {where}: expected as many strides as extents, got {len(strides)} and {len(shape)}"
@@ -208,7 +219,7 @@ class _Reader:
             raise DescriptionError(f"kernel JSON: {where}.axis: expected 0, 1 or 2, got {d['axis']}")
         kind = cast(LoopKind, _choice(d["kind"], get_args(LoopKind), f"{where}.kind"))
         inner = {**symbols, name: index(name)}
-        extent, unroll, stages = (parse(d[key], symbols) for key in ("extent", "unroll", "stages"))
+        extent, unroll, stages = (self.expression(d[key], symbols) for key in ("extent", "unroll", "stages"))
         return Loop(index(name), extent, kind, self.body(d, inner, where), d["axis"], unroll, stages)
 
     def statement(self, entry: Json, symbols: dict[str, sympy.Symbol], where: str) -> Statement:
@@ -227,12 +238,14 @@ class _Reader:
             raise DescriptionError(
                 f"kernel JSON: {where}: {buffer.name} takes {len(buffer.shape)} indices, got {len(d['index'])}"
             )
-        return Access(buffer, tuple(parse(i, symbols) for i in d["index"]), parse(d["width"], symbols), d["cached"])
+        return Access(
+            buffer, tuple(self.expression(i, symbols) for i in d["index"]), self.expression(d["width"], symbols), d["cached"]
+        )
 
     def work(self, entry: Any, symbols: dict[str, sympy.Symbol], where: str) -> Work:
         d = _take(entry, where, {"kind": str, "dtype": str, "amount": str})
         kind = cast(WorkKind, _choice(d["kind"], get_args(WorkKind), f"{where}.kind"))
-        return Work(kind, DTYPES[_choice(d["dtype"], tuple(DTYPES), f"{where}.dtype")], parse(d["amount"], symbols))
+        return Work(kind, DTYPES[_choice(d["dtype"], tuple(DTYPES), f"{where}.dtype")], self.expression(d["amount"], symbols))
 
 
 def _take(entry: Any, where: str, fields: dict[str, Any]) -> Json:

@@ -191,6 +191,8 @@ class Kernel:
     """Launch bound known to the compiler: it caps registers so that a block of this size fits."""
     registers: sympy.Expr | None = None
     """Registers of one thread where the author knows them; None lets them be estimated."""
+    shared_bytes: sympy.Expr | None = None
+    """Shared memory of one block where a compiler has told; None adds up the arrays, which a compiler may overlay."""
     sites: tuple[Site, ...] = field(default=(), compare=False, repr=False)
     """Every leaf with its loops and guards, in program order; filled in by `finish`."""
 

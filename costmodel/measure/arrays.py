@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,6 @@ from costmodel.dtypes import DType
 from costmodel.errors import MeasureError
 from costmodel.ir import Buffer, Kernel
 from costmodel.measure.code import Code
-from costmodel.symbols import size
 
 __all__ = ["Arrays", "Watched", "allocated", "extent"]
 
@@ -37,8 +36,8 @@ fp32; one rounding of the result is 2⁻¹¹ in fp16 and 2⁻⁸ in bf16, and in
 class Watched(Mapping[str, Any]):
     """Sizes that remember which of them were looked at."""
 
-    def __init__(self, sizes: Mapping[str, Any]) -> None:
-        self._sizes, self.seen = sizes, set[str]()
+    def __init__(self, sizes: Mapping[str, Any], seen: Iterable[str] = ()) -> None:
+        self._sizes, self.seen = sizes, set(seen)
 
     def __getitem__(self, name: str) -> Any:
         value = self._sizes[name]
@@ -64,16 +63,23 @@ class Arrays:
     """The same from the first to the last element, pitch and all."""
     sizes: Watched
     constants: dict[str, Any] = field(default_factory=dict)
-    """Constant buffers."""
+    """Constant buffers, on the host."""
     first: dict[str, Any] = field(default_factory=dict)
     """Contents that written buffers start with, where they matter."""
     expected: dict[str, Any] | None = None
     """In double precision; None until the first check."""
     filled: bool = False
 
-    def fits(self, sizes: Mapping[str, Any]) -> bool:
-        """Whether another configuration of the same shapes has the same contents."""
-        return all(sizes[n] == self.sizes[n] for n in sorted(self.sizes.seen))
+    def serve(self, sizes: Mapping[str, Any]) -> bool:
+        """Whether another configuration of the same shapes has the same contents; then these are its own from now on.
+
+        What was not looked at so far is looked at in the sizes given: an earlier configuration may have failed before that.
+        """
+        seen = sorted(self.sizes.seen)
+        if any(sizes[n] != self.sizes[n] for n in seen):
+            return False
+        self.sizes = Watched(sizes, seen)
+        return True
 
     @property
     def size_bytes(self) -> int:
@@ -159,7 +165,8 @@ class Arrays:
         known = {n: t for n, t in self.tensors.items() if n not in written}
         known |= {n: f.as_strided(self.tensors[n].shape, self.tensors[n].stride()) for n, f in self.first.items()}
         known |= self.constants
-        upcast = {n: t.double() if t.dtype.is_floating_point else t for n, t in known.items()}
+        device = next(iter(self.tensors.values())).device  # constants lie with the host
+        upcast = {n: (t.double() if t.dtype.is_floating_point else t).to(device) for n, t in known.items()}
         given = self.code.reference(upcast, self.sizes)
         for name in written:
             shape = None if name not in given else tuple(given[name].shape)
@@ -187,9 +194,8 @@ def allocated(kernel: Kernel, code: Code, sizes: Mapping[str, Any], device: Any)
 
 def extent(expression: sympy.Expr, sizes: Mapping[str, Any]) -> int:
     """The value of an expression over sizes."""
-    return int(
-        sympy.sympify(expression).xreplace({size(n): sympy.Integer(v) for n, v in sizes.items() if not isinstance(v, str)})
-    )
+    formula = sympy.sympify(expression)
+    return int(formula.xreplace({s: sympy.Integer(sizes[s.name]) for s in formula.free_symbols}))
 
 
 def _uses(kernel: Kernel) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:

@@ -1,8 +1,8 @@
 """Measures configurations on a live GPU: compile, check the results, then time them warm and cold.
 
-While one process runs on a GPU, others compile: the GPU's lock is held from the first launch on. Warm times are of
-launches one after the other, cold ones follow an L2 flush each; both are medians of CUDA events. Nothing is timed
-whose results were not checked first.
+While one process runs on a GPU, others compile: the GPU's lock is held for allocating and loading, and from the first
+launch on. Warm times are of launches one after the other, cold ones follow an L2 flush each; both are medians of CUDA
+events. Nothing is timed whose results were not checked first.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import importlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,28 +23,31 @@ from costmodel.ir import Description, Kernel
 from costmodel.measure.arrays import Arrays, allocated, extent
 from costmodel.measure.code import Code, find_code
 from costmodel.measure.gpu import find_gpu
-from costmodel.measure.live import CompileError, Gpu, OutOfMemoryError, StickyError
+from costmodel.measure.live import CompileError, Gpu, OutOfMemoryError, Quiet, StickyError
 from costmodel.measure.runners import Built, CudaRunner, LaunchError, Runner, TritonRunner
 from costmodel.measure.task import Row, Settings, Task
+from costmodel.measure.timing import Timer
 
 __all__ = ["GpuBench", "bench_of"]
 
 _KEPT_BYTES = 4 << 30
 """Arrays of problems that are kept for further configurations; those of the latest one always are."""
 _REASON = 300
+T = TypeVar("T")
 
 
 class GpuBench:
     """One GPU, and what was made for it."""
 
-    def __init__(self, gpu: Gpu, lock: Callable[[], contextlib.AbstractContextManager[None]], device: Any = "cuda") -> None:
-        self.gpu, self.lock, self.device = gpu, lock, device
+    def __init__(self, gpu: Gpu, lock: Quiet, device: Any = "cuda") -> None:
+        self.gpu, self.lock, self.device, self.timer = gpu, lock, device, Timer(gpu)
         self.arrays: list[tuple[tuple[Any, ...], Arrays]] = []
         self.runners: dict[str, Runner] = {}
 
     def facts(self) -> dict[str, Any]:
-        """What the GPU is."""
-        return self.gpu.facts()
+        """What the GPU is, and what the time of a launch contains."""
+        with self.lock():
+            return {**self.gpu.facts(), "empty_ms": self.timer.empty_ms(Settings())}
 
     def measure(self, task: Task, stage: Callable[[str], None]) -> Row:
         """Measure one configuration."""
@@ -57,24 +59,24 @@ class GpuBench:
                 raise
             return row
 
-    def ready(self, task: Task) -> tuple[Runner, Arrays]:
-        """Compile a configuration and allocate its arrays: what needs no quiet GPU."""
+    def ready(self, task: Task, quiet: Quiet) -> tuple[Runner, Arrays]:
+        """Compile a configuration; while `quiet` is entered, load it and allocate its arrays."""
         description = find_description(task.target)
         code, sizes = find_code(description), dict(task.sizes)
         kernel = _traced(description, sizes)
-        arrays = self._arrays(kernel, code, sizes)
+        arrays = self._arrays(kernel, code, sizes, quiet)
         runner = self.runners.get(task.target)
         if runner is None:
             runner = self.runners[task.target] = CudaRunner(self.gpu, code) if code.language == "cuda" else TritonRunner(code)
-        runner.build(sizes, arrays)
+        runner.build(sizes, arrays, quiet)
         return runner, arrays
 
     def profiled(self, task: Task) -> str:
         """Launch a configuration once between the profiler's start and stop, after two launches that it does not see."""
         profiler = importlib.import_module("torch").cuda.profiler
-        runner, arrays = self.ready(task)
+        runner, arrays = self.ready(task, self.lock)
         with self.lock():
-            arrays.fill(task.settings.seed)
+            self._of_code("inputs", lambda: arrays.fill(task.settings.seed))
             runner.place(arrays)
             for _ in range(2):
                 runner.start(arrays)
@@ -86,45 +88,38 @@ class GpuBench:
         return runner.built.name
 
     def _measured(self, task: Task, stage: Callable[[str], None]) -> Row:
-        runner, arrays = self.ready(task)
-        stage("waiting")
-        with self.lock():
-            stage("running")
-            arrays.fill(task.settings.seed)
+        runner, arrays = self.ready(task, lambda: self._alone(stage, "building"))
+        with self._alone(stage, "running"):
+            self._of_code("inputs", lambda: arrays.fill(task.settings.seed))
             runner.place(arrays)
             arrays.poison()
             runner.start(arrays)
             self.gpu.synchronize()
-            error, wrong = arrays.check()
+            error, wrong = self._of_code("reference", arrays.check)
             _release()
             row = _compiled(runner.built) | {"error": error if np.isfinite(error) else None}
             if wrong:
                 return {"status": "wrong_result", "reason": wrong, **row}
-            return {"status": "ok", **row, **self._times(lambda: runner.start(arrays), task.settings)}
+            return {"status": "ok", **row, **self.timer.row(lambda: runner.start(arrays), task.settings)}
 
-    def _times(self, run: Callable[[], None], settings: Settings) -> Row:
-        """Warm and cold times, with the GPU's state around them."""
-        first_s = float(self.gpu.times_s(run, 1)[0])
-        self.gpu.times_s(run, settings.repeats(first_s))  # clocks rise under load
-        before = self.gpu.clocks()
-        warm = self.gpu.times_s(run, settings.repeats(first_s)) * 1e3
-        cold = self.gpu.times_s(run, settings.repeats(first_s, settings.least_runs), self.gpu.flush_l2) * 1e3
-        after = asdict(self.gpu.clocks())
-        return {
-            "time_ms": float(np.median(warm)),
-            "time_min_ms": float(warm.min()),
-            "time_mean_ms": float(warm.mean()),
-            "time_std_ms": float(warm.std()),
-            "time_first_ms": first_s * 1e3,
-            "n_runs": len(warm),
-            "cold_ms": float(np.median(cold)),
-            "cold_std_ms": float(cold.std()),
-            "sm_hz_before": before.sm_hz,
-            "sm_hz_after": after["sm_hz"],
-            **{n: after[n] for n in ("memory_hz", "power_w", "temperature_c")},
-        }
+    @contextlib.contextmanager
+    def _alone(self, stage: Callable[[str], None], then: str) -> Iterator[None]:
+        stage("waiting")
+        with self.lock():
+            stage(then)
+            yield
 
-    def _arrays(self, kernel: Kernel, code: Code, sizes: Mapping[str, Any]) -> Arrays:
+    def _of_code(self, part: str, run: Callable[[], T]) -> T:
+        """Run what `CODE` gives; where it raises and the GPU is not to blame, a fresh process would not help."""
+        try:
+            return run()
+        except MeasureError:
+            raise
+        except Exception as error:
+            said = f"its {part} in CODE failed: {type(error).__name__}: {error}"
+            raise self.gpu.explain(error) or MeasureError(said) from error
+
+    def _arrays(self, kernel: Kernel, code: Code, sizes: Mapping[str, Any], quiet: Quiet) -> Arrays:
         """Those of the same problem if there are any, else new ones."""
         shapes = tuple(
             (b.name, b.dtype.name, *(extent(e, sizes) for e in (*b.shape, *b.strides)))
@@ -133,11 +128,12 @@ class GpuBench:
         )
         problem = (str(code.path), code.description.name, kernel.statics, shapes)
         for known, arrays in self.arrays:
-            if known == problem and arrays.fits(sizes):
+            if known == problem and arrays.serve(sizes):
                 return arrays
         while sum(a.size_bytes for _, a in self.arrays) > _KEPT_BYTES:
             del self.arrays[0]
-        made = allocated(kernel, code, sizes, self.device)
+        with quiet():
+            made = allocated(kernel, code, sizes, self.device)
         self.arrays.append((problem, made))
         return made
 

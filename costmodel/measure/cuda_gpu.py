@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import MeasureError
-from costmodel.measure.live import Clocks, Launch, OutOfMemoryError, Program, StickyError
+from costmodel.measure.live import Clocks, Launch, OutOfMemoryError, Program, Quiet, StickyError
 from costmodel.measure.nvml import Nvml
 from costmodel.measure.nvrtc import compiled_binary, compiler_version
 from costmodel.measure.streams import Flush, event_times_s, packed
@@ -109,15 +110,22 @@ class CudaGpu:
         """Read clocks, power and temperature."""
         return self._nvml.clocks()
 
-    def build(self, source: str, entry: str, macros: Mapping[str, int | str]) -> CudaProgram:
+    def build(self, source: str, entry: str, macros: Mapping[str, int | str], quiet: Quiet = nullcontext) -> CudaProgram:
         """Compile by NVRTC and load one function."""
         binary = compiled_binary(source, entry, macros, self.architecture)
         self._enter()
-        module = self._ask("cuModuleLoadData", binary)
-        function = self._ask("cuModuleGetFunction", module, entry.encode())
+        with quiet():
+            module = self._ask("cuModuleLoadData", binary)
+            function = self._ask("cuModuleGetFunction", module, entry.encode())
         names = ("NUM_REGS", "SHARED_SIZE_BYTES", "LOCAL_SIZE_BYTES")
         registers, shared, local = (self._of(function, name) for name in names)
         return CudaProgram(registers, shared, local, binary, function, module)
+
+    def unload(self, program: Program) -> None:
+        """Unload its module."""
+        assert isinstance(program, CudaProgram)
+        self._enter()
+        self._ask("cuModuleUnload", program.module)
 
     def start(self, program: Program, launch: Launch, arguments: Sequence[Any]) -> None:
         """Launch on torch's current stream and return at once."""

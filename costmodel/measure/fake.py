@@ -71,6 +71,7 @@ class FakeBench:
             "error": 0.0,
             "sm_hz_before": self.device.clock.sustained_hz,
             "sm_hz_after": self.device.clock.sustained_hz,
+            "steady": 1,
             "memory_hz": None,
             "power_w": None,
             "temperature_c": None,

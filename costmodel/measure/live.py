@@ -7,6 +7,7 @@ GPU, so allocation, streams and events need no second interface.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 
 from costmodel.errors import MeasureError
 
-__all__ = ["Clocks", "CompileError", "Gpu", "GpuError", "Launch", "OutOfMemoryError", "Program", "StickyError"]
+__all__ = ["Clocks", "CompileError", "Gpu", "GpuError", "Launch", "OutOfMemoryError", "Program", "Quiet", "StickyError"]
+
+Quiet = Callable[[], AbstractContextManager[None]]
+"""Entered, it keeps other processes off the GPU."""
 
 
 class GpuError(MeasureError):
@@ -99,12 +103,21 @@ class Gpu(Protocol):
     def clocks(self) -> Clocks:
         """Read clocks, power and temperature."""
 
-    def build(self, source: str, entry: str, macros: Mapping[str, int | str]) -> Program:
+    def build(self, source: str, entry: str, macros: Mapping[str, int | str], quiet: Quiet = nullcontext) -> Program:
         """Compile a source at run time and load one `extern "C" __global__` function of it.
+
+        Args:
+            source: the text.
+            entry: name of the function.
+            macros: what is defined for it.
+            quiet: is entered between compiling, which uses no GPU, and loading, which does.
 
         Raises:
             CompileError: the compiler refuses it; the message is its log.
         """
+
+    def unload(self, program: Program) -> None:
+        """Give back the memory of a program that is not started again."""
 
     def start(self, program: Program, launch: Launch, arguments: Sequence[Any]) -> None:
         """Launch on torch's current stream and return at once.

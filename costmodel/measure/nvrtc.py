@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from costmodel.measure.live import CompileError, GpuError
 __all__ = ["compiled_binary", "compiler_version", "include_folders", "with_macros"]
 
 _HEADER = "cuda_fp16.h"
+_INCLUDE = re.compile(r"\s*#\s*include\b")
 
 
 def compiled_binary(source: str, entry: str, macros: Mapping[str, int | str], architecture: str) -> bytes:
@@ -55,9 +57,9 @@ def compiled_binary(source: str, entry: str, macros: Mapping[str, int | str], ar
 
 
 def with_macros(source: str, macros: Mapping[str, int | str]) -> str:
-    """Return the source with its macros defined below its last `#include`; a bool is 1 or 0.
+    """Return the source with its macros defined from its first line on, but unknown to its `#include`s; a bool is 1 or 0.
 
-    Compilers define what `-D` says before their own headers, in which `T` and the like are names of types.
+    Compilers define what `-D` says for headers too, in which `T` and the like are names of types.
 
     Example:
         >>> print(with_macros("float f() { return T; }", {"T": 32, "VEC": True}))
@@ -66,10 +68,15 @@ def with_macros(source: str, macros: Mapping[str, int | str]) -> str:
         #line 1
         float f() { return T; }
     """
-    lines = source.split("\n")
-    above = max((n + 1 for n, line in enumerate(lines) if line.startswith("#include")), default=0)
-    given = [f"#define {name} {int(value) if isinstance(value, bool) else value}" for name, value in macros.items()]
-    return "\n".join([*lines[:above], *given, f"#line {above + 1}", *lines[above:]]) if given else source
+    if not macros:
+        return source
+    defined = [f"#define {name} {int(value) if isinstance(value, bool) else value}" for name, value in macros.items()]
+    undefined = [f"#undef {name}" for name in macros]
+    lines = [*defined, "#line 1"]
+    for number, line in enumerate(source.split("\n"), 1):
+        around = _INCLUDE.match(line) is not None
+        lines += [*undefined, f"#line {number}", line, *defined, f"#line {number + 1}"] if around else [line]
+    return "\n".join(lines)
 
 
 def compiler_version() -> str:

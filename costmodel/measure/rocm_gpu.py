@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import datetime
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import MeasureError
-from costmodel.measure.live import Clocks, CompileError, Launch, OutOfMemoryError, Program, StickyError
+from costmodel.measure.live import Clocks, CompileError, Launch, OutOfMemoryError, Program, Quiet, StickyError
 from costmodel.measure.nvrtc import with_macros
 from costmodel.measure.streams import Flush, event_times_s, packed
 
@@ -95,15 +96,21 @@ class RocmGpu:
             return Clocks(None, None, None, None)
         return Clocks(sm_hz, None, power_w, None)
 
-    def build(self, source: str, entry: str, macros: Mapping[str, int | str]) -> RocmProgram:
-        """Compile by hiprtc and load one function."""
+    def build(self, source: str, entry: str, macros: Mapping[str, int | str], quiet: Quiet = nullcontext) -> RocmProgram:
+        """Compile by hiprtc and load one function: torch does both at once, before `quiet` is entered."""
         try:
             kernel = self._torch.cuda._compile_kernel(with_macros(source, macros), entry)
         except RuntimeError as error:
             tried = "costmodel has never been tried on ROCm"
             raise CompileError(f"{entry} for {self.architecture}: hiprtc refuses it ({tried}): {error}") from None
-        registers, shared, local = (self._of(kernel, n) for n in (_NUM_REGS, _SHARED_SIZE_BYTES, _LOCAL_SIZE_BYTES))
+        with quiet():
+            registers, shared, local = (self._of(kernel, n) for n in (_NUM_REGS, _SHARED_SIZE_BYTES, _LOCAL_SIZE_BYTES))
         return RocmProgram(registers, shared, local, kernel)
+
+    def unload(self, program: Program) -> None:
+        """Unload its module."""
+        assert isinstance(program, RocmProgram)
+        self._check(self._hip.hipModuleUnload(program.kernel.module), "hipModuleUnload")
 
     def start(self, program: Program, launch: Launch, arguments: Sequence[Any]) -> None:
         """Launch on torch's current stream and return at once; HIP has no carve-out to ask for."""

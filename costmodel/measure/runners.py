@@ -18,7 +18,7 @@ from costmodel.errors import MeasureError
 from costmodel.ir import Kernel
 from costmodel.measure.arrays import Arrays, extent
 from costmodel.measure.code import Code
-from costmodel.measure.live import Gpu, Launch, OutOfMemoryError, Program, StickyError
+from costmodel.measure.live import Gpu, Launch, OutOfMemoryError, Program, Quiet, StickyError
 
 __all__ = ["Built", "CudaRunner", "LaunchError", "Runner", "TritonRunner", "macros_of"]
 
@@ -51,8 +51,8 @@ class Runner(Protocol):
 
     built: Built
 
-    def build(self, sizes: Mapping[str, Any], arrays: Arrays) -> None:
-        """Compile a configuration, without launching it."""
+    def build(self, sizes: Mapping[str, Any], arrays: Arrays, quiet: Quiet) -> None:
+        """Compile a configuration, without launching it, and load it while `quiet` is entered."""
 
     def place(self, arrays: Arrays) -> None:
         """Put constants where the kernel reads them."""
@@ -74,16 +74,23 @@ class CudaRunner:
         self.gpu, self.code, self.source = gpu, code, code.path.read_text(encoding="utf-8")
         self.programs: dict[tuple[tuple[str, Any], ...], tuple[Program, float]] = {}
 
-    def build(self, sizes: Mapping[str, Any], arrays: Arrays) -> None:
+    def build(self, sizes: Mapping[str, Any], arrays: Arrays, quiet: Quiet) -> None:
         """Compile, unless only run-time arguments differ from an earlier configuration."""
         kernel, macros = arrays.kernel, macros_of(self.code, sizes)
         key = tuple(macros.items())
         if key not in self.programs:
-            started = time.perf_counter()
-            program = self.gpu.build(self.source, self.code.entry, macros)
-            self.programs[key] = (program, time.perf_counter() - started)
-            if len(self.programs) > _MOST_PROGRAMS:
-                del self.programs[next(iter(self.programs))]
+            compiled_s, started = list[float](), time.perf_counter()
+
+            @contextmanager
+            def loading() -> Iterator[None]:
+                compiled_s.append(time.perf_counter() - started)
+                with quiet():
+                    if len(self.programs) >= _MOST_PROGRAMS:
+                        self.gpu.unload(self.programs.pop(next(iter(self.programs)))[0])
+                    yield
+
+            program = self.gpu.build(self.source, self.code.entry, macros, loading)
+            self.programs[key] = (program, sum(compiled_s))
         self.program, compile_s = self.programs[key]
         grid, block = ([extent(e, sizes) for e in shape] for shape in (kernel.grid_shape(), kernel.block_shape()))
         dynamic = dynamic_shared_bytes(kernel, sizes)
@@ -115,14 +122,15 @@ class TritonRunner:
     def __init__(self, code: Code) -> None:
         self.code, self.module = code, _imported(code)
 
-    def build(self, sizes: Mapping[str, Any], arrays: Arrays) -> None:
+    def build(self, sizes: Mapping[str, Any], arrays: Arrays, quiet: Quiet) -> None:
         """Compile by a launch that Triton stops short of launching."""
         self.sizes = dict(sizes)
         started = time.perf_counter()
         with _compiling_only():
             compiled = self.module.launch(arrays.tensors, self.sizes)
-        compiled._init_handles()  # loads it: registers and spills are known from here on
         seconds = time.perf_counter() - started
+        with quiet():
+            compiled._init_handles()  # loads it: registers and spills are known from here on
         local_bytes = 4 * int(compiled.n_spills)  # Triton counts words
         self.built = Built(int(compiled.n_regs), int(compiled.metadata.shared), local_bytes, seconds, str(compiled.name))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import keyword
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import sympy
@@ -70,6 +70,10 @@ def index(name: str) -> sympy.Symbol:
 
 def exact_quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:
     """`a / b` where `b` divides every term of `a`, else None."""
+    if b.is_Integer and all(_is_plain(t) for t in sympy.Add.make_args(a)):
+        coefficients = (t.as_coeff_Mul()[0] for t in sympy.Add.make_args(a))
+        if any(c.is_Integer and int(c) % int(b) for c in coefficients):
+            return None
     if expanded_terms(a) > MOST_TERMS:
         return None
     terms = sympy.Add.make_args(sympy.expand(a))
@@ -79,6 +83,11 @@ def exact_quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:
     ):
         return sympy.Add(*out)
     return None
+
+
+def _is_plain(term: sympy.Expr) -> bool:
+    """Whether a term has no sum to multiply out."""
+    return not any(f.is_Add or f.is_Pow for f in sympy.Mul.make_args(term))
 
 
 MOST_TERMS = 4096
@@ -244,4 +253,9 @@ def quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
 
 def free_names(*expressions: sympy.Expr) -> frozenset[str]:
     """Names of all symbols in the expressions."""
-    return frozenset(s.name for e in expressions for s in e.free_symbols)
+    return frozenset().union(*(_names_in(e) for e in expressions))
+
+
+@lru_cache(maxsize=1 << 14)
+def _names_in(e: sympy.Expr) -> frozenset[str]:
+    return frozenset(s.name for s in e.free_symbols)

@@ -95,6 +95,8 @@ _CALLS: dict[str, Any] = {
     "max": Maximum,
     "xor": Xor,
 }
+_FEW_DIGITS = 18
+"""Of a number that is read without a syntax tree."""
 _MOST_CHARACTERS, _MOST_NODES, _MOST_BITS = 20_000, 2_000, 256
 
 
@@ -107,6 +109,8 @@ def parse(text: str, symbols: Mapping[str, sympy.Symbol]) -> sympy.Expr:
     Raises:
         DescriptionError: anything else in the text.
     """
+    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= _FEW_DIGITS:
+        return sympy.Integer(int(text))
     return _walk(_tree(text), symbols, text)
 
 
@@ -146,8 +150,17 @@ def _measure(tree: ast.expr) -> tuple[int, int]:
     nodes, depth, level = 0, 0, [tree]
     while level:
         nodes, depth = nodes + len(level), depth + 1
-        level = [c for n in level for c in ast.iter_child_nodes(n) if isinstance(c, ast.expr)]
+        level = [c for n in level for c in _parts(n)]
     return nodes, depth
+
+
+def _parts(node: ast.expr) -> list[ast.expr]:
+    """The expressions directly inside one."""
+    if isinstance(node, ast.Name | ast.Constant):
+        return []
+    if isinstance(node, ast.BinOp):
+        return [node.left, node.right]
+    return [c for c in ast.iter_child_nodes(node) if isinstance(c, ast.expr)]
 
 
 def _walk(node: ast.expr, symbols: Mapping[str, sympy.Symbol], text: str) -> sympy.Expr:

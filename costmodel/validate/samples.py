@@ -109,7 +109,7 @@ def _terms(mapping: DatasetMapping, device: Device, configuration: dict[str, Any
     """Milliseconds of each term; empty where one configuration cannot be priced alone."""
     launched = device if mapping.launch_s is None else replace(device, launch_overhead_s=mapping.launch_s)
     try:
-        cost = estimate(mapping.description, launched, warm=mapping.warm, **configuration)
+        cost = estimate(mapping.description, launched, registers=mapping.registers, warm=mapping.warm, **configuration)
     except CostModelError:
         return {}
     return {term.name: term.share_s * 1e3 for term in cost.terms}

@@ -1,0 +1,128 @@
+"""The whole way from compiled modules to a kernel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import sympy
+
+from costmodel.errors import UnsupportedError
+from costmodel.frontends.triton.arguments import argument_values, element_types, size_names
+from costmodel.frontends.triton.building import Builder
+from costmodel.frontends.triton.compiling import Compiled
+from costmodel.frontends.triton.events import Event, Repeat
+from costmodel.frontends.triton.grid import regrouped, unwrapped
+from costmodel.frontends.triton.handlers import HANDLERS
+from costmodel.frontends.triton.module_text import Module, Operation, parse_module, tensor_type
+from costmodel.frontends.triton.polynomials import ONE, Algebra, Polynomial
+from costmodel.frontends.triton.reading import Reader, Staged
+from costmodel.ir import Kernel, Loop, Statement
+from costmodel.ir.checks import finish
+from costmodel.ir.types import sites_of
+from costmodel.symbols import Condition, Mod, index, is_identifier, size
+
+__all__ = ["analysed"]
+
+
+def analysed(
+    compiled: Compiled, name: str, grid: tuple[sympy.Expr, ...], divisors: Mapping[str, int], constexprs: Mapping[str, Any]
+) -> tuple[Kernel, dict[str, int], tuple[str, ...]]:
+    """The kernel, how many threads load the same element of each statement, and notes.
+
+    Raises:
+        UnsupportedError: something is not understood.
+    """
+    module, pipelined = parse_module(compiled.plain), parse_module(compiled.pipelined)
+    _check(module, pipelined)
+    sizes = size_names(argument_values(module))
+    algebra = Algebra({a: divisors.get(a, 1) for a in sizes})
+    extents = tuple(algebra.from_sympy(e) for e in grid)
+    extents = (*extents, *([ONE] * (3 - len(extents))))
+    reader = Reader(module, compiled.threads // 32, extents, _staging(pipelined), algebra, HANDLERS)
+    reading = reader.read()
+    events, axes = regrouped(algebra, reading.events, extents)
+    symbols: dict[str, sympy.Expr] = {a: size(a) for a in sizes}
+    symbols |= {f"%x{n}": index(f"block_{'xyz'[n]}") for n in range(3)}
+    ends = axes.ends
+    for repeat in _repeats(events):
+        name_ = f"i{repeat.atom[2:]}"
+        symbols[repeat.atom] = index(f"{name_}_" if name_ in sizes else name_)
+        ends[repeat.atom] = repeat.extent - ONE
+    symbols |= {atom: algebra.to_sympy(p, symbols) for atom, p in _defined(algebra, axes.meaning)}
+    events, wrapped = unwrapped(algebra, events, ends)
+    aligned = dict(divisors)
+    builder = Builder(algebra, reader.layout, compiled.threads // 32, symbols, aligned, module.aliases, ends)
+    builder.arrays(events, element_types(module))
+    for tile in reading.tiles:
+        builder.tile(tile)
+    body = builder.body(events)
+    for n, (name_, threads) in enumerate((("thread_x", 32), ("thread_y", compiled.threads // 32))):
+        body = (Loop(index(name_), sympy.Integer(threads), "thread", body, n),)
+    for n, extent in enumerate(axes.extents):
+        body = (Loop(index(f"block_{'xyz'[n]}"), builder.expression(extent), "block", body, n),)
+    requirements: list[Condition] = [
+        ("==", Mod(size(a), sympy.Integer(divisors[a])), sympy.Integer(0)) for a in sizes if divisors.get(a, 1) > 1
+    ]
+    requirements += [("==", Mod(builder.expression(a), builder.expression(b)), sympy.Integer(0)) for a, b in axes.even]
+    used = {a.buffer.name for s in _sites(body) for a in s}
+    statics = tuple((n, v) for n, v in constexprs.items() if isinstance(v, int | str) and is_identifier(n))
+    kernel = Kernel(
+        name, tuple(sizes), statics, tuple(b for b in builder.buffers.values() if b.name in used), tuple(requirements), body,
+        sympy.Integer(compiled.threads), sympy.Integer(compiled.registers), sympy.Integer(compiled.shared_bytes),
+    )  # fmt: skip
+    notes = (*reading.notes, *axes.notes, *wrapped)
+    return finish(kernel), {n: r for n, r in builder.replicas.items() if r > 1}, notes
+
+
+def _defined(algebra: Algebra, meaning: Mapping[str, Polynomial]) -> list[tuple[str, Polynomial]]:
+    """Coordinates of tiles last: they may be made of program ids."""
+    return sorted(
+        ((a, algebra.replaced(p, {b: q for b, q in meaning.items() if b != a})) for a, p in meaning.items()), key=lambda d: d[0]
+    )
+
+
+def _sites(body: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    return [(*s.leaf.loads, *s.leaf.stores) for s in sites_of(body) if isinstance(s.leaf, Statement)]
+
+
+def _check(module: Module, pipelined: Module) -> None:
+    """Refuse what would be counted wrongly without a word."""
+    clusters = re.search(r'"ttg\.num-ctas" = (\d+)', module.attributes)
+    if clusters is None or clusters.group(1) != "1":
+        raise UnsupportedError(f"Triton kernel {module.name}: num_ctas is not 1; expected kernels without clusters of blocks")
+    whole = Operation("", (), (), "", "", "", [pipelined.body])
+    special = next((o for o in whole.inner() if o.name.startswith("ttg.warp_specialize")), None)
+    if special is not None:
+        where = pipelined.location(special.where)
+        raise UnsupportedError(f"Triton kernel {module.name}: {where} (ttg.warp_specialize): warps with different work; "
+                               "expected loops without warp_specialize=True")  # fmt: skip
+
+
+def _repeats(events: list[Event]) -> list[Repeat]:
+    found: list[Repeat] = []
+    for event in events:
+        if isinstance(event, Repeat):
+            found.append(event)
+        found += _repeats(getattr(event, "body", []))
+    return found
+
+
+def _staging(module: Module) -> dict[tuple[str, int, int], Staged]:
+    """Loads that became asynchronous copies: one before the loop for each step that they run ahead, one in the loop."""
+    counts: dict[tuple[str, int, int], int] = {}
+    encodings: dict[tuple[str, int, int], str] = {}
+    for operation in Operation("", (), (), "", "", "", [module.body]).inner():
+        if operation.name not in ("ttg.async_copy_global_to_local", "ttng.async_tma_copy_global_to_local"):
+            continue
+        at = module.location(operation.where)
+        key = (at.file, at.line, at.column)
+        counts[key] = counts.get(key, 0) + 1
+        result = operation.types.rsplit(" -> ", 1)[-1]
+        encoding = tensor_type(result if result.startswith("!") else f"!ttg.memdesc{result}").encoding
+        encodings[key] = module.aliases.get(encoding, encoding)
+    found = {key: Staged(n, encodings[key]) for key, n in counts.items()}
+    if any(not s.encoding for s in found.values()):
+        raise UnsupportedError(f"Triton kernel {module.name}: an asynchronous copy into an array without a layout")
+    return found

@@ -1,0 +1,99 @@
+"""Global arrays as the kernel walks over them: a flat offset split into dimensions, one for each stride.
+
+The terms of an offset that share a product of sizes as their factor belong to one dimension with that stride; terms with numbers
+alone make up the last one. Extents are what masks say, else how far the kernel reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from costmodel.frontends.triton.events import Condition
+from costmodel.frontends.triton.polynomials import ONE, ZERO, Algebra, Polynomial
+
+__all__ = ["Dimensions", "dimensions", "split"]
+
+Stride = tuple[str, ...]
+"""Sizes whose product it is, sorted; empty for 1."""
+
+
+@dataclass(slots=True)
+class Dimensions:
+    """An array's strides, slowest first, with the extent of each."""
+
+    strides: tuple[Stride, ...]
+    extents: dict[Stride, Polynomial]
+
+
+def split(algebra: Algebra, offset: Polynomial) -> dict[Stride, Polynomial]:
+    """The index along each dimension."""
+    found: dict[Stride, dict[tuple[str, ...], int]] = {}
+    for m, c in offset.terms.items():
+        sizes = tuple(a for a in m if not _moves(algebra, a))
+        index = tuple(a for a in m if _moves(algebra, a))
+        found.setdefault(sizes, {})[index] = c
+    return {stride: Polynomial(terms) for stride, terms in found.items()}
+
+
+def _moves(algebra: Algebra, atom: str) -> bool:
+    """Whether an atom depends on blocks, loops or coordinates."""
+    return any(a.startswith("%") for a in algebra.every_atom(Polynomial.of(atom)))
+
+
+def dimensions(
+    algebra: Algebra, touches: Iterable[tuple[Polynomial, tuple[Condition, ...]]], ends: Mapping[str, Polynomial]
+) -> Dimensions:
+    """The dimensions of an array that these offsets under these conditions reach; `ends` are the largest values of indices."""
+    extents: dict[Stride, Polynomial] = {(): ONE}
+    for offset, conditions in touches:
+        for stride, index in split(algebra, offset).items():
+            reach = _limit(algebra, index, conditions) or largest(algebra, index, ends) + ONE
+            extents[stride] = algebra.maximum(extents[stride], reach) if stride in extents else algebra.maximum(reach, ONE)
+    ordered = sorted(extents, key=lambda s: (-len(s), s))
+    return Dimensions(tuple(ordered), extents)
+
+
+def _limit(algebra: Algebra, index: Polynomial, conditions: tuple[Condition, ...]) -> Polynomial | None:
+    """What a mask `index < limit` says."""
+    for op, a, b in conditions:
+        if op in ("<", "<="):
+            bound = index - a + b + (ONE if op == "<=" else ZERO)
+            if not any(_moves(algebra, atom) for atom in bound.atoms()) and bound.number is None:
+                return bound
+    return None
+
+
+def largest(algebra: Algebra, p: Polynomial, ends: Mapping[str, Polynomial]) -> Polynomial:
+    """An upper bound of an index in sizes alone."""
+    total = ZERO
+    for m, c in p.terms.items():
+        if c < 0 and any(_moves(algebra, a) for a in m):
+            continue
+        term = Polynomial.of(c)
+        for atom in m:
+            term = term * _largest_atom(algebra, atom, ends)
+        total = total + term
+    return total
+
+
+def _largest_atom(algebra: Algebra, atom: str, ends: Mapping[str, Polynomial]) -> Polynomial:
+    if not _moves(algebra, atom):
+        return Polynomial.of(atom)
+    if atom in ends:
+        return largest(algebra, ends[atom], ends)
+    if atom not in algebra.calls:
+        top = algebra.ranges[atom][1]
+        assert top is not None
+        return Polynomial.of(top)
+    kind, a, b = algebra.calls[atom]
+    top_a = largest(algebra, a, ends)
+    if kind == "mod" and not any(_moves(algebra, x) for x in b.atoms()):
+        return algebra.minimum(top_a, b - ONE)
+    if kind in ("floor", "ceil") and not any(_moves(algebra, x) for x in b.atoms()):
+        return algebra.apply(kind, top_a, b)
+    if kind == "min":
+        return algebra.minimum(top_a, largest(algebra, b, ends))
+    if kind == "max":
+        return algebra.maximum(top_a, largest(algebra, b, ends))
+    return top_a

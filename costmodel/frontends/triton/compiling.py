@@ -1,0 +1,204 @@
+"""Compile a Triton kernel for a named target, without a GPU, and keep what is read from it.
+
+Two modules are kept: that of the configuration as it is, for what was pipelined and for the resources, and one lowered with a
+single pipeline stage, in which every load stands once. Both have the same layouts. Registers and spills are what the wheel's own
+`cuobjdump` finds in the cubin; shared bytes are the compiler's `metadata.shared`.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from costmodel.device import Device, find_device
+from costmodel.errors import DescriptionError, UnsupportedError
+
+__all__ = ["Compiled", "compiled", "compute_capability", "parsed_signature"]
+
+DIVISOR = 16
+"""What `:16` in a signature says, and what Triton specialises for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What the compiler made of one configuration."""
+
+    plain: str
+    """Module with layouts, loops not pipelined."""
+    pipelined: str
+    """Module as it is lowered to machine code."""
+    shared_bytes: int
+    registers: int
+    """Of a thread."""
+    stack_bytes: int
+    """Of a thread: what its registers spill to, and arrays that they cannot hold."""
+    spilled_bytes: int
+    """Stored of a thread to local memory, as the assembler reports it."""
+    threads: int
+    """Of a block."""
+
+
+def compute_capability(target: str | Device) -> int:
+    """The number in `sm_90`, or a device's.
+
+    Raises:
+        DescriptionError: the target is neither.
+    """
+    if isinstance(target, str):
+        named = re.match(r"^sm_?(\d+)a?$", target)
+        if named:
+            return int(named.group(1))
+    device = target if isinstance(target, Device) else find_device(target)
+    numbered = re.match(r"^(\d+)\.(\d)$", device.compute_capability)
+    if numbered is None:
+        raise DescriptionError(
+            f"target {device.name}: its profile gives compute capability {device.compute_capability!r}; expected NVIDIA's"
+        )
+    return int(numbered.group(1) + numbered.group(2))
+
+
+def parsed_signature(
+    fn: Any, signature: Mapping[str, str], constexprs: Mapping[str, Any]
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Types by argument, in order, and the known divisors.
+
+    Args:
+        fn: the kernel.
+        signature: Triton's types by argument name, `"*fp32"` or `"i32"`; `":16"` after it says that a multiple of 16 is passed.
+            Pointers are taken to be multiples of 16 bytes, as allocators give them, unless `":1"` is added.
+        constexprs: values of the other arguments.
+
+    Raises:
+        DescriptionError: an argument has no type and no value, or both, or does not exist.
+    """
+    names, name = list(fn.arg_names), fn.__name__
+    for given in (*signature, *constexprs):
+        if given not in names:
+            raise DescriptionError(f"Triton kernel {name}: no argument {given!r}; arguments: {', '.join(names)}")
+    types: dict[str, str] = {}
+    divisors: dict[str, int] = {}
+    for argument in names:
+        if (argument in signature) == (argument in constexprs):
+            both = "both a type and a value" if argument in signature else "neither a type nor a value"
+            raise DescriptionError(
+                f"Triton kernel {name}: argument {argument!r} has {both}; give it in signature= or constexprs="
+            )
+        if argument in constexprs:
+            types[argument] = "constexpr"
+            continue
+        kind, _, hint = signature[argument].partition(":")
+        types[argument] = kind
+        divisors[argument] = int(hint) if hint else DIVISOR if kind.startswith("*") else 1
+        if divisors[argument] not in (1, DIVISOR):
+            raise DescriptionError(
+                f"Triton kernel {name}: {argument}={signature[argument]!r}: expected ':16' or ':1' after the type"
+            )
+    return types, divisors
+
+
+def compiled(
+    fn: Any, signature: Mapping[str, str], constexprs: Mapping[str, Any], capability: int, options: Mapping[str, Any]
+) -> Compiled:
+    """Compile.
+
+    Args:
+        fn: a function under `@triton.jit`.
+        signature: Triton's types by argument.
+        constexprs: values of the others.
+        capability: 90 for sm_90.
+        options: of the compiler: `num_warps`, `num_stages`, …
+
+    Raises:
+        UnsupportedError: Triton cannot compile it.
+    """
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    types, divisors = parsed_signature(fn, signature, constexprs)
+    attributes = {(n,): [["tt.divisibility", DIVISOR]] for n, a in enumerate(types) if divisors.get(a) == DIVISOR}
+    target = GPUTarget("cuda", capability, 32)
+    try:
+        kernel = triton.compile(ASTSource(fn, types, dict(constexprs), attributes), target=target, options=dict(options))
+        plain = _lowered(kernel.asm["ttir"], target, {**options, "num_stages": 1})
+    except Exception as error:
+        raise UnsupportedError(f"Triton kernel {fn.__name__}: not compiled for sm_{capability}: {_first_line(error)}") from error
+    registers, stack = _used(kernel.asm["cubin"], kernel.metadata.name)
+    return Compiled(
+        plain,
+        kernel.asm["ttgir"],
+        int(kernel.metadata.shared),
+        registers,
+        stack,
+        _spilled(kernel.asm["ptx"], capability) if stack else 0,
+        32 * int(kernel.metadata.num_warps),
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]
+
+
+def _lowered(ttir: str, target: Any, options: Mapping[str, Any]) -> str:
+    """The module with layouts for these options, from the one without."""
+    from triton._C.libtriton import ir
+    from triton.compiler.compiler import make_backend
+
+    backend = make_backend(target)
+    context = ir.context()
+    ir.load_dialects(context)
+    backend.load_dialects(context)
+    stages: dict[str, Any] = {}
+    parsed = backend.parse_options(dict(options))
+    from triton.backends.compiler import Language
+
+    backend.add_stages(stages, parsed, Language.TRITON)
+    text = re.sub(r"tt\.num_stages = \d+ : i32", "tt.num_stages = 1 : i32", ttir)
+    with tempfile.NamedTemporaryFile("w", suffix=".ttir") as file:
+        file.write(text)
+        file.flush()
+        module = ir.parse_mlir_module(file.name, context)
+    module.context = context
+    return str(stages["ttgir"](module, {"target": target, **parsed.__dict__}))
+
+
+def _tool(name: str) -> str:
+    import triton
+
+    path = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
+    if not path.exists():
+        raise UnsupportedError(f"{path}: not found; expected Triton's wheel with its NVIDIA tools")
+    return str(path)
+
+
+def _used(cubin: bytes, name: str) -> tuple[int, int]:
+    """Registers and stack bytes of a thread."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        text = subprocess.run(
+            [_tool("cuobjdump"), "--dump-resource-usage", file.name], capture_output=True, text=True, check=False
+        )
+    found = re.search(rf"Function {re.escape(name)}:\s*REG:(\d+) STACK:(\d+)", text.stdout)
+    if found is None:
+        raise UnsupportedError(f"Triton kernel {name}: cuobjdump gives no registers: {(text.stdout + text.stderr)[:200]!r}")
+    return int(found.group(1)), int(found.group(2))
+
+
+def _spilled(ptx: str, capability: int) -> int:
+    """Bytes that a thread stores to local memory."""
+    suffix = "a" if capability >= 90 else ""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "kernel.ptx"
+        source.write_text(ptx)
+        tool = _tool("ptxas-blackwell" if capability >= 100 else "ptxas")
+        command = [tool, "-v", f"--gpu-name=sm_{capability}{suffix}", str(source), "-o", str(source.with_suffix(".cubin"))]
+        text = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"(\d+) bytes spill stores", text.stderr + text.stdout)
+    return int(found.group(1)) if found else 0

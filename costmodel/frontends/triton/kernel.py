@@ -1,0 +1,193 @@
+"""`from_triton`: a function under `@triton.jit`, one configuration of it, as a kernel that can be counted and priced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sympy
+
+from costmodel.cost import Cost, estimate
+from costmodel.counts import traffic
+from costmodel.device import Device
+from costmodel.errors import CostModelError, DescriptionError
+from costmodel.frontends.triton.analysis import analysed
+from costmodel.frontends.triton.arguments import descriptor_sizes
+from costmodel.frontends.triton.cache import default_folder, keep, kept, key_of
+from costmodel.frontends.triton.compiling import Compiled, compiled, compute_capability, parsed_signature
+from costmodel.ir import Divisibility, Expr, Kernel, from_json, to_json
+from costmodel.symbols import compile_program, size
+
+__all__ = ["Grid", "TritonKernel", "extents_of", "from_triton", "jitted"]
+
+Grid = Sequence[Any] | Callable[[Mapping[str, Any]], Sequence[Any]]
+"""Extents of the grid, or a function from all arguments by name, sizes as symbols, to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TritonKernel:
+    """One configuration of a Triton kernel: what it does, and what the compiler made of it."""
+
+    kernel: Kernel
+    """With runtime integers as its sizes; shared bytes and registers are the compiler's."""
+    capability: int
+    """Of the target: 90 for sm_90."""
+    registers: int
+    """Of a thread."""
+    spilled_bytes: int
+    """Of a thread, stored to local memory."""
+    shared_bytes: int
+    """Of a block."""
+    replicas: tuple[tuple[str, int], ...]
+    """Threads that load the same element, by statement, where they are several."""
+    notes: tuple[str, ...]
+    """Where the description says something else than the kernel, and what."""
+
+    def requested_bytes(self, **sizes: int) -> int:
+        """Bytes of the elements that the kernel loads and stores in global memory, each once for the whole tensor it is in.
+
+        Args:
+            sizes: every runtime integer argument.
+        """
+        times = dict(self.replicas)
+        total = 0
+        for flow in traffic(self.kernel):
+            if "register" in (flow.source, flow.target) and "l1" in (flow.source, flow.target):
+                (value,) = compile_program([sympy.sympify(flow.requested_bytes)])(sizes)
+                total += int(value) // times.get(flow.statement, 1)
+        return total
+
+    def estimate(self, device: Device | str, **sizes: int) -> Cost:
+        """Predict the time of one launch, with the compiler's registers and spills."""
+        return estimate(self.kernel, device, registers=self.registers, spilled=self.spilled_bytes / 4, **sizes)
+
+
+def from_triton(
+    fn: Any,
+    signature: Mapping[str, str],
+    constexprs: Mapping[str, Any],
+    grid: Grid,
+    *,
+    target: str | Device = "sm_90",
+    cache: Path | str | bool = True,
+    **options: Any,
+) -> TritonKernel:
+    """Compile one configuration without a GPU, and read what it does.
+
+    Args:
+        fn: a function under `@triton.jit`.
+        signature: Triton's types by argument name, `"*fp32"`, `"i32"`; `"i32:16"` says that only multiples of 16 are passed,
+            which Triton specialises for. Integers become the kernel's sizes. Pointers are multiples of 16 bytes, unless `":1"`.
+            A descriptor `d` made on the host, `"tensordesc<fp16[64, 32]>"`, has sizes `d_shape_0`, `d_shape_1`, `d_stride_0`.
+        constexprs: values of all other arguments, 1 for strides that are 1.
+        grid: extents, or a function from all arguments by name to them, as in a launch.
+        target: `"sm_90"`, or a device or its name.
+        cache: folder of analysed kernels; True for the user's, False for none.
+        options: of Triton's compiler: `num_warps`, `num_stages`, `num_ctas`, `maxnreg`.
+
+    Raises:
+        DescriptionError: an argument is missing or unknown.
+        UnsupportedError: something in the kernel is not understood; the message names the operation and the source line.
+    """
+    fn, capability = jitted(fn), compute_capability(target)
+    _, divisors = parsed_signature(fn, signature, constexprs)
+    extents = extents_of(fn.__name__, grid, signature, constexprs)
+    folder = None if cache is False else default_folder() if cache is True else Path(cache)
+    key = key_of(fn, signature, constexprs, extents, capability, options)
+    known = _MEMORY.get(key) if folder is not None else None
+    if known is None and folder is not None:
+        known = _read(kept(folder, key))
+    if known is None:
+        result = compiled(fn, signature, constexprs, capability, options)
+        known = described(result, fn.__name__, extents, divisors, constexprs, capability)
+        if folder is not None:
+            keep(folder, key, _written(known))
+    if folder is not None:
+        _MEMORY[key] = known
+        while len(_MEMORY) > _MOST_IN_MEMORY:
+            _MEMORY.pop(next(iter(_MEMORY)))
+    return known
+
+
+def jitted(fn: Any) -> Any:
+    """The function under `@triton.jit`, without what tunes it.
+
+    Raises:
+        DescriptionError: it is none.
+    """
+    while hasattr(fn, "fn") and hasattr(fn.fn, "arg_names"):
+        fn = fn.fn
+    if not hasattr(fn, "arg_names") or not hasattr(fn, "cache_key"):
+        raise DescriptionError(f"{getattr(fn, '__name__', fn)!r}: expected a function under @triton.jit, got {type(fn).__name__}")
+    return fn
+
+
+_MEMORY: dict[str, TritonKernel] = {}
+_MOST_IN_MEMORY = 1024
+
+
+def described(
+    result: Compiled,
+    name: str,
+    grid: tuple[sympy.Expr, ...],
+    divisors: Mapping[str, int],
+    constexprs: Mapping[str, Any],
+    capability: int,
+) -> TritonKernel:
+    """What a compiled configuration does."""
+    kernel, replicas, notes = analysed(result, name, grid, divisors, constexprs)
+    return TritonKernel(
+        kernel, capability, result.registers, result.spilled_bytes, result.shared_bytes, tuple(replicas.items()), notes
+    )
+
+
+_NUMBERS = ("capability", "registers", "spilled_bytes", "shared_bytes")
+
+
+def _written(k: TritonKernel) -> dict[str, Any]:
+    numbers = {n: getattr(k, n) for n in _NUMBERS}
+    return {"kernel": to_json(k.kernel), **numbers, "replicas": [list(r) for r in k.replicas], "notes": list(k.notes)}
+
+
+def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
+    """What was written; None where it cannot be read."""
+    if document is None:
+        return None
+    try:
+        capability, registers, spilled, shared = (int(document[n]) for n in _NUMBERS)
+        replicas = tuple((str(n), int(r)) for n, r in document["replicas"])
+        notes = tuple(str(n) for n in document["notes"])
+        return TritonKernel(from_json(document["kernel"]), capability, registers, spilled, shared, replicas, notes)
+    except (KeyError, TypeError, ValueError, CostModelError):
+        return None
+
+
+def extents_of(name: str, grid: Grid, signature: Mapping[str, str], constexprs: Mapping[str, Any]) -> tuple[sympy.Expr, ...]:
+    """The grid's extents over sizes."""
+    facts = Divisibility()
+    names = [n for n, kind in signature.items() if not kind.startswith(("*", "tensordesc"))]
+    for argument, kind in signature.items():
+        if kind.startswith("tensordesc"):
+            names += descriptor_sizes(argument, kind.count(",") + 1)
+    sizes = {n: Expr(size(n), facts) for n in names}
+    try:
+        given = grid({**dict.fromkeys(signature), **sizes, **constexprs}) if callable(grid) else grid
+    except DescriptionError as error:
+        hint = "write costmodel.ir.minimum(a, b) for min(a, b)"
+        raise DescriptionError(f"Triton kernel {name}: grid: sizes are symbols here; {hint} ({error})") from None
+    items = tuple(given) if isinstance(given, tuple | list) else (given,)
+    if not 1 <= len(items) <= 3:
+        raise DescriptionError(f"Triton kernel {name}: a grid of {len(items)} extents; expected one to three")
+    found = []
+    for item in items:
+        if isinstance(item, sympy.Expr):
+            found.append(item)
+            continue
+        if isinstance(item, bool) or not isinstance(item, int | Expr):
+            raise DescriptionError(
+                f"Triton kernel {name}: grid extent {item!r}: expected a whole number or an expression of sizes"
+            )
+        found.append(item.expression if isinstance(item, Expr) else sympy.Integer(item))
+    return tuple(found)

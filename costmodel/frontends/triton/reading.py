@@ -1,0 +1,362 @@
+"""From a Triton module to what a block does: loops, branches, touched arrays, exchanges and arithmetic.
+
+The module is one whose layouts are chosen, but whose loops are not yet pipelined: every load stands there once. Which loads
+become asynchronous copies, and how many steps ahead, is told from the pipelined module of the same configuration.
+Values are followed as expressions (`polynomials`); a loop-carried one must advance by a constant step. What addresses or masks
+need but only the data tell is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from costmodel.errors import UnsupportedError
+from costmodel.frontends.triton import arithmetic
+from costmodel.frontends.triton.arguments import argument_values
+from costmodel.frontends.triton.events import Choice, Condition, Event, Repeat, Sync, Tile
+from costmodel.frontends.triton.layouts import Layout, layout_of
+from costmodel.frontends.triton.module_text import Location, Module, Operation, TensorType
+from costmodel.frontends.triton.polynomials import ZERO, Algebra, Polynomial, block
+from costmodel.frontends.triton.values import Mask, Opaque, Pointer, Value
+
+__all__ = ["Handler", "Reader", "Reading", "Staged", "Staging"]
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A load that the compiler made an asynchronous copy."""
+
+    stages: int
+    """Steps of the loop's pipeline."""
+    encoding: str
+    """Layout of the ring in shared memory, spelt out."""
+
+
+Staging = Mapping[tuple[str, int, int], Staged]
+"""Asynchronous copies by where the load stands: file, line and column."""
+
+Handler = Callable[["Reader", Operation], None]
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a block does, and the algebra of its expressions."""
+
+    algebra: Algebra
+    events: list[Event]
+    tiles: list[Tile]
+    notes: tuple[str, ...]
+
+
+@dataclass
+class Reader:
+    """Walks over a module; `handlers` say what each operation means."""
+
+    module: Module
+    warps: int
+    grid: tuple[Polynomial, ...]
+    staging: Staging
+    algebra: Algebra
+    handlers: Mapping[str, Handler]
+    values: dict[str, Value] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    tiles: list[Tile] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+    rings: dict[str, Tile] = field(default_factory=dict)
+    """Tiles that asynchronous loads fill, by the load's result."""
+    loops: int = 0
+    _stages: list[int] = field(default_factory=lambda: [1])
+    quiet: bool = False
+    """Whether values alone are followed: a first pass through a loop's body."""
+    _layouts: dict[tuple[str, tuple[int, ...]], Layout] = field(default_factory=dict)
+
+    def read(self) -> Reading:
+        """Read the whole kernel.
+
+        Raises:
+            UnsupportedError: something is not understood; the message names the operation and the source line.
+        """
+        self.values |= argument_values(self.module)
+        self.block(self.module.body.operations)
+        return Reading(self.algebra, self.events, self.tiles, tuple(self.notes))
+
+    # -- what handlers use
+
+    def __getitem__(self, name: str) -> Value:
+        return self.values.get(name, Opaque("computed from data"))
+
+    def give(self, operation: Operation, value: Value) -> None:
+        """Set the (first) result of an operation."""
+        name, _, count = operation.results[0].partition(":")
+        self.values[f"{name}#0" if count else name] = value
+
+    def emit(self, *events: Event) -> None:
+        """Record what the block does."""
+        if not self.quiet:
+            self.events.extend(events)
+
+    def where(self, operation: Operation) -> Location:
+        """Its place in the source."""
+        return self.module.location(operation.where)
+
+    def fail(self, operation: Operation, why: str) -> UnsupportedError:
+        """The error that names the operation and its line."""
+        at = self.where(operation)
+        return UnsupportedError(f"Triton kernel {self.module.name}: {at} ({operation.name}): {why}")
+
+    def layout(self, tensor: TensorType) -> Layout:
+        """The layout of a tensor type; a scalar is held by every thread."""
+        key = (tensor.encoding, tensor.shape)
+        if key not in self._layouts:
+            bits = (5, self.warps.bit_length() - 1)
+            scalar = Layout((), (), ((),) * bits[0], ((),) * bits[1])
+            self._layouts[key] = layout_of(*key, self.module.aliases, self.warps) if tensor.shape else scalar
+        return self._layouts[key]
+
+    def conditions(self, operation: Operation, value: Value, what: str) -> tuple[Condition, ...]:
+        """The conditions of a mask.
+
+        Raises:
+            UnsupportedError: the data decide it.
+        """
+        if isinstance(value, Mask):
+            return value.conditions
+        reason = value.reason if isinstance(value, Opaque) else type(value).__name__
+        raise self.fail(operation, f"{what} is {reason}; expected comparisons of indices and sizes, joined by &")
+
+    def tile(self, name: str, tensor: TensorType, stages: int = 1) -> Tile:
+        """A new array in shared memory."""
+        taken, unique, n = {*(t.name for t in self.tiles), *(a for a, _, _ in self.module.arguments)}, name, 1
+        while unique in taken:
+            n += 1
+            unique = f"{name}_{n}"
+        tile = Tile(unique, tensor, stages)
+        if not self.quiet:
+            self.tiles.append(tile)
+        return tile
+
+    def staged(self, operation: Operation) -> Staged | None:
+        """How the compiler pipelined a load; the loop around it takes as many stages."""
+        at = self.where(operation)
+        found = self.staging.get((at.file, at.line, at.column))
+        if found is None or len(self._stages) == 1:
+            return None
+        self._stages[-1] = max(self._stages[-1], found.stages)
+        return found
+
+    def restaged(self, tile: Tile, stages: int) -> Tile:
+        """The tile as a ring of so many."""
+        ring = Tile(tile.name, tile.tensor, stages)
+        self.tiles = [ring if t.name == tile.name else t for t in self.tiles]
+        return ring
+
+    @cached_property
+    def products(self) -> frozenset[str]:
+        """Products that go into one sum only: the compiler fuses the two."""
+        once = {o.results[0] for o in _all(self.module) if o.name == "arith.mulf" and self.uses.get(o.results[0]) == 1}
+        summed = {n for o in _all(self.module) if o.name in ("arith.addf", "arith.subf") for n in o.operands}
+        return frozenset(once & summed)
+
+    @cached_property
+    def allocated(self) -> frozenset[str]:
+        """Values that are stored to shared memory as they are."""
+        return frozenset(o.operands[0] for o in _all(self.module) if o.name == "ttg.local_alloc" and o.operands)
+
+    @cached_property
+    def addressing(self) -> frozenset[str]:
+        """Values that addresses, masks and loop bounds are made of."""
+        return _slice(self.module)
+
+    @cached_property
+    def uses(self) -> dict[str, int]:
+        """How often each value is used."""
+        counts: dict[str, int] = {}
+        for operation in _all(self.module):
+            for name in operation.operands:
+                counts[name] = counts.get(name, 0) + 1
+        return counts
+
+    # -- control
+
+    def block(self, operations: list[Operation]) -> None:
+        """Read operations in order."""
+        for operation in operations:
+            handler = self.handlers.get(operation.name)
+            if handler is None:
+                raise self.fail(operation, "this operation is not known to the front end; it cannot be left out of the count")
+            handler(self, operation)
+
+    def loop(self, operation: Operation) -> None:
+        """`scf.for`."""
+        lower, upper, step, *initial = operation.operands
+        low, high, by = (self[n] for n in (lower, upper, step))
+        for what, value in (("first value", low), ("end", high), ("step", by)):
+            if not isinstance(value, Polynomial):
+                reason = value.reason if isinstance(value, Opaque) else "no number"
+                raise self.fail(operation, f"the loop's {what} is {reason}; expected sizes and constants")
+        assert isinstance(low, Polynomial)
+        assert isinstance(high, Polynomial)
+        assert isinstance(by, Polynomial)
+        counter, *carried = operation.regions[0].arguments
+        atom = f"%i{self.loops}"
+        self.loops += 1
+        extent, guard = self._extent(operation, low, high, by)
+        top = self.algebra.bounds(extent)[1]
+        self.algebra.ranges[atom] = (0, None if top is None else top - 1)
+        index = Polynomial.of(atom)
+        self.values[counter] = low + index * by
+        self._carry(operation, atom, carried, [self[n] for n in initial], index)
+        outer, self.events = self.events, []
+        self._stages.append(1)
+        self.block(operation.regions[0].operations)
+        repeat = Repeat(atom, extent, self.where(operation), self._stages.pop(), self.events)
+        if guard:
+            repeat.body = [Choice((("<", low + index * by, high),), repeat.body)]
+        self.events = outer
+        self.emit(repeat)
+        last = extent - Polynomial.of(1)
+        for n, name in enumerate(_result_names(operation)):
+            after = self._after(self[operation.regions[0].operations[-1].operands[n]], atom, last)
+            self.values[name] = after
+
+    def _extent(self, operation: Operation, low: Polynomial, high: Polynomial, by: Polynomial) -> tuple[Polynomial, bool]:
+        """Steps of a loop, and whether blocks take different numbers of them so that the body needs a guard."""
+        algebra = self.algebra
+        extent = algebra.ceil(high - low, by)
+        varying = {a for a in algebra.every_atom(extent) if a.startswith("%b")}
+        plain = {a for a in extent.atoms() if a.startswith("%b")}
+        if not varying or (varying == plain and not algebra.mentions(extent, "@")):
+            return extent, False
+        ends = {block(n): g - Polynomial.of(1) for n, g in enumerate(self.grid)}
+        first, last = algebra.replaced(low, dict.fromkeys(varying, ZERO)), algebra.replaced(high, ends)
+        if {a for a in algebra.every_atom(low) if a in algebra.calls} & varying:
+            raise self.fail(operation, "the loop's first value is not affine in the block index")
+        return algebra.ceil(last - first, by), True
+
+    def _carry(self, operation: Operation, atom: str, carried: list[str], initial: list[Value], index: Polynomial) -> None:
+        """Give loop-carried values: what they start with and, for each step, how they advance."""
+        followed: list[Value] = []
+        for n, value in enumerate(initial):
+            fresh = Polynomial.of(f"%c{self.loops}_{n}")
+            if isinstance(value, Polynomial):
+                followed.append(fresh)
+            elif isinstance(value, Pointer):
+                followed.append(Pointer(value.buffer, fresh))
+            else:
+                followed.append(value)
+        if not any(isinstance(v, Polynomial | Pointer) for v in followed):
+            self.values.update(zip(carried, followed, strict=True))
+            return
+        saved, loops, quiet = dict(self.values), self.loops, self.quiet
+        self.values.update(zip(carried, followed, strict=True))
+        self.quiet, events, stages = True, self.events, list(self._stages)
+        self.events = []
+        self.block(operation.regions[0].operations)
+        last = [self[n] for n in operation.regions[0].operations[-1].operands]
+        self.values, self.loops, self.quiet, self.events, self._stages = saved, loops, quiet, events, stages
+        for name, start, value, end in zip(carried, initial, followed, last, strict=True):
+            self.values[name] = self._advanced(start, value, end, atom, index)
+
+    def _advanced(self, start: Value, value: Value, end: Value, atom: str, index: Polynomial) -> Value:
+        if isinstance(value, Polynomial) and isinstance(start, Polynomial) and isinstance(end, Polynomial):
+            step = end - value
+            if not self.algebra.mentions(step, "%c") and not self.algebra.mentions(step, atom):
+                return start + index * step
+            return Opaque("carried through a loop, but not advanced by a constant step")
+        if isinstance(value, Pointer) and isinstance(start, Pointer) and isinstance(end, Pointer):
+            moved = self._advanced(start.offset, value.offset, end.offset, atom, index)
+            if isinstance(moved, Polynomial) and end.buffer == start.buffer:
+                return Pointer(start.buffer, moved)
+            return Opaque("a pointer carried through a loop, but not advanced by a constant step")
+        return (
+            value
+            if not isinstance(value, Polynomial | Pointer)
+            else Opaque("carried through a loop, and known only at its start")
+        )
+
+    def _after(self, end: Value, atom: str, last: Polynomial) -> Value:
+        """A loop's result: what its last step leaves."""
+        if isinstance(end, Polynomial):
+            return self.algebra.replaced(end, {atom: last})
+        if isinstance(end, Pointer):
+            return Pointer(end.buffer, self.algebra.replaced(end.offset, {atom: last}))
+        return end if isinstance(end, Opaque) else Opaque("left by a loop")
+
+    def branch(self, operation: Operation) -> None:
+        """`scf.if`."""
+        condition = self[operation.operands[0]]
+        outer, ends, bodies = self.events, [], []
+        for region in operation.regions:
+            self.events = []
+            self.block(region.operations)
+            bodies.append(self.events)
+            yields = region.operations[-1] if region.operations and region.operations[-1].name == "scf.yield" else None
+            ends.append([self[n] for n in yields.operands] if yields else [])
+        self.events = outer
+        if any(bodies):
+            held = self.conditions(operation, condition, "the condition of a branch")
+            sides: list[Value] = [Mask(held), arithmetic.negated(Mask(held)) if len(bodies) > 1 and bodies[1] else Mask(())]
+            for side, body in zip(sides, bodies, strict=False):
+                if body and isinstance(side, Opaque):
+                    raise self.fail(operation, f"the else branch holds under {side.reason}; write it as a branch of its own")
+                if body:
+                    self.emit(Choice(side.conditions, body) if isinstance(side, Mask) and side.conditions else Choice((), body))
+        for n, name in enumerate(_result_names(operation)):
+            options = {e[n] for e in ends}
+            self.values[name] = options.pop() if len(options) == 1 else Opaque("chosen by a branch")
+
+    def skip(self, operation: Operation) -> None:
+        """Nothing to count, and a result that no address needs."""
+        for name in _result_names(operation):
+            self.values[name] = Opaque(f"the result of {operation.name}")
+
+    def synchronise(self, _: Operation) -> None:
+        """`gpu.barrier`."""
+        self.emit(Sync())
+
+
+def _result_names(operation: Operation) -> list[str]:
+    names = []
+    for result in operation.results:
+        name, _, count = result.partition(":")
+        names += [f"{name}#{n}" for n in range(int(count))] if count else [name]
+    return names
+
+
+def _all(module: Module) -> list[Operation]:
+    return list(Operation("", (), (), "", "", "", [module.body]).inner())
+
+
+_MEMORY = ("tt.load", "tt.store", "tt.atomic_rmw", "tt.atomic_cas", "scf.for", "scf.if", "ttng.async_tma", "tt.descriptor")
+
+
+def _slice(module: Module) -> frozenset[str]:
+    """Values behind addresses, masks and bounds, backwards from their uses."""
+    made: dict[str, tuple[str, ...]] = {}
+    wanted: list[str] = []
+    for operation in _all(module):
+        ends = [r.operations[-1].operands for r in operation.regions if r.operations]
+        for n, name in enumerate(_result_names(operation)):
+            made[name] = operation.operands if not ends else tuple(e[n] for e in ends if n < len(e))
+        if operation.name == "scf.for":
+            carried = operation.regions[0].arguments[1:]
+            for n, name in enumerate(carried):
+                made[name] = (operation.operands[3 + n], *(e[n] for e in ends if n < len(e)))
+            wanted += operation.operands[:3]
+        elif operation.name == "scf.if":
+            wanted += operation.operands[:1]
+        elif operation.name == "tt.load":
+            wanted += operation.operands[:2]
+        elif operation.name in ("tt.store", "tt.atomic_rmw"):
+            wanted += [operation.operands[0], *operation.operands[2:]]
+        elif operation.name.startswith(_MEMORY):
+            wanted += operation.operands
+    found: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        if name not in found:
+            found.add(name)
+            wanted += made.get(name, ())
+    return frozenset(found)
