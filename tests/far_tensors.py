@@ -21,7 +21,7 @@ FAR = torch.device("meta")
 _BETWEEN = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
 
 
-class Far(torch.Tensor):  # type: ignore[misc]
+class Far(torch.Tensor):
     """A tensor on `FAR`."""
 
     @staticmethod
@@ -36,12 +36,12 @@ class Far(torch.Tensor):  # type: ignore[misc]
         return _done(function, args, dict(kwargs or {}))
 
 
-class _NearGenerator(torch.Generator):  # type: ignore[misc]
+class _NearGenerator(torch.Generator):
     def __new__(cls, **_: Any) -> Any:
         return super().__new__(cls, torch.device("cpu"))
 
 
-class _Making(dispatch.TorchDispatchMode):  # type: ignore[misc]
+class _Making(dispatch.TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         return _done(function, args, dict(kwargs or {}))
 

@@ -92,17 +92,14 @@ def prepare(measured: Measured, kernel: str | None = None, device: Device | None
 
 
 def _mapping(measured: Measured, kernel: str | None) -> DatasetMapping:
-    """What describes the kernel: what was asked for, else what the file says that it was measured with, else its name."""
+    """What describes the kernel: what was asked for, else what the file says that it was measured with, else its name.
+
+    A file of data is not let to name Python code that is then run: a description outside the package has to be asked for.
+    """
+    if kernel is None and ".py" in measured.target:
+        raise DescriptionError(f"{measured.kernel} was measured with {measured.target}; give --kernel {measured.target}")
     named = kernel or measured.target or measured.kernel
-    known = dataset_mapping(named)
-    if known is not None:
-        return known
-    try:
-        return DatasetMapping(find_description(named), {}, NSIGHT)
-    except DescriptionError as error:
-        if named != measured.target:
-            raise
-        raise DescriptionError(f"measured with the description {named}: {error}; give --kernel file.py:function") from None
+    return dataset_mapping(named) or DatasetMapping(find_description(named), {}, NSIGHT)
 
 
 def _unmeasured(failed: pd.DataFrame) -> str:
