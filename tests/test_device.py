@@ -382,6 +382,27 @@ def test_allocation_units_are_those_of_the_occupancy_calculator() -> None:
     assert {8, 9, 10, 12} <= tried
 
 
+# What drivers report: SMs, MiB of L2 and MiB of memory where they were read.
+REPORTED: dict[str, tuple[int, int, int | None]] = {
+    "h100_sxm": (132, 50, None),  # public output of torch: L2_cache_size=50MB
+    "h200": (132, 60, 143771),  # torch and nvidia-smi on a lent NVIDIA H200, 2026-10-27 and 2026-10-28
+}
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_capacities_are_those_that_the_driver_reports(name: str) -> None:
+    device, (sms, l2_mib, memory_mib) = find_device(name), REPORTED[name]
+    assert (device.sm_count, device.l2.capacity_bytes) == (sms, l2_mib << 20)
+    assert memory_mib is None or device.dram.capacity_bytes == memory_mib << 20
+
+
+def test_one_l2_is_one_l2() -> None:
+    """H200 and GH200: 132 SMs, 12 memory controllers and 60 MiB of L2 each, beside other memory."""
+    h200, gh200 = find_device("h200"), find_device("gh200")
+    assert (h200.sm_count, h200.l2) == (gh200.sm_count, gh200.l2)
+    assert h200.dram != gh200.dram
+
+
 def test_every_board_is_held_against_published_peaks() -> None:
     assert set(device_names()) == set(PUBLISHED)
 
