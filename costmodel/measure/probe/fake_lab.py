@@ -154,6 +154,8 @@ class FakeLab:
     def _stream(self, mode: int, tiles: int, threads: int, grid: int, passes: int, shared_bytes: int) -> tuple[float, float]:
         d = self.device
         streams, achieved = {0: (1, 1.0), 1: (2, 0.97), 2: (1, 0.93), 3: (3, 0.98), 4: (1, 1.0)}[mode]
+        if shared_bytes > d.shared.max_bytes_per_block:
+            raise MeasureError(f"stream: a block of {d.name} has no {shared_bytes} bytes of shared memory")
         size = 16 * threads * tiles
         moved = streams * size * passes
         sms = min(grid, d.sm_count)
@@ -180,6 +182,8 @@ class FakeLab:
     def _matrix(self, dtype: str, n: int) -> tuple[float, float]:
         if dtype in ("fp4", "fp6", "fp16_into_fp16"):
             raise MeasureError(f"matrix product of {dtype}: torch has none")
+        if dtype not in self.device.throughput.matrix_fma:
+            raise MeasureError(f"matrix product of {dtype}: {self.device.name} has none")
         return 2 * n**3 / (0.8 * matrix_peak_flops_per_s(self.device, dtype)), 0.0
 
 
