@@ -66,17 +66,28 @@ def test_what_a_gpu_has_otherwise_is_marked(tmp_path):
     assert found.device.l2.latency_cycles == pytest.approx(310, rel=0.01)
 
 
-def test_a_difference_is_marked_beyond_the_spread_only():
+def test_a_difference_is_marked_beyond_what_repeats_and_boards_vary_by():
     h200 = find_device("h200")
     given = [
-        Figure("l2.latency_cycles", 265 * 1.009, 0.01, ""),
-        Figure("l1.latency_cycles", 34 * 1.011, 0.01, ""),
-        Figure("throughput.issue_per_cycle", 3.0, 0.01, "", bound=True),  # a lower bound below the stored one says nothing
-        Figure("sm_count", 132, 0.0, ""),
-        Figure("l1.caches_global_loads", False, 0.0, ""),
-        Figure("instruction_cache_bytes", 4096, 0.0, ""),
+        (Figure("l2.latency_cycles", 265 * 1.029, 0.0, ""), False),  # repeats that agree to the cycle are no proof
+        (Figure("l2.latency_cycles", 265 * 0.969, 0.0, ""), True),
+        (Figure("l1.latency_cycles", 34 * 1.05, 0.02, ""), False),
+        (Figure("l1.latency_cycles", 34 * 1.07, 0.02, ""), True),
+        (Figure("throughput.issue_per_cycle", 3.0, 0.01, "", bound=True), False),  # a lower bound below it says nothing
+        (Figure("throughput.issue_per_cycle", 4.2, 0.01, "", bound=True), True),
+        (Figure("l1.caches_global_loads", False, 0.0, ""), True),
+        (Figure("instruction_cache_bytes", 4096, 0.0, ""), True),
+        (Figure("sm_count", 132, 0.0, "", stated=True), False),
+        (Figure("clock.boost_hz", 1981e6, 0.0, "", stated=True), True),  # the driver's word is exact
     ]
-    assert [d.differs for d in differences(h200, given)] == [False, True, False, False, True, True]
+    assert [d.differs for figure, _ in given for d in differences(h200, [figure])] == [expected for _, expected in given]
+    assert [d.field for d in differences(h200, [figure for figure, _ in given])][:2] == ["sm_count", "clock.boost_hz"]
+
+
+@pytest.mark.parametrize("name", ["h200", "rtx_4070", "mi210", "t4"])
+def test_a_gpu_does_not_differ_from_itself(name, tmp_path):
+    found = probe(lab_of(f"fake:{name}"), tmp_path / "mine.yaml")
+    assert [d for d in found.differences if d.differs] == []
 
 
 def test_a_bound_below_the_stored_figure_gives_way(tmp_path):
@@ -308,14 +319,42 @@ def cli(capsys, monkeypatch, tmp_path):
 
 
 def test_the_command_writes_compares_and_prints(cli, tmp_path):
-    code, out, err = cli("--gpu", "fake:h200")
-    assert (code, err) == (0, "")
+    code, out, _ = cli("--gpu", "fake:h200")
+    assert code == 0
     assert find_device(tmp_path / "fake_nvidia_h200.yaml").sm_count == 132
     assert (tmp_path / "fake_nvidia_h200.jsonl").exists()
-    assert re.search(r"^l2\.latency_cycles +265 +26\d\.\d+ +\+0\.\d% +0\.\d%", out, re.M)
-    assert re.search(r"^throughput\.matrix_fma\.fp16 +2048 +≥ 15\d\d ", out, re.M)
+    assert re.search(r"^ +l2\.latency_cycles +265 +26\d\.\d+ +\+0\.\d% +0\.\d%", out, re.M)
+    assert re.search(r"^ +throughput\.matrix_fma\.fp16 +2048 +≥ 15\d\d ", out, re.M)
     assert "DRAM reads by blocks of two warps on an SM, B/s\n1: 1.6" in out
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_marks_and_figures_are_whole_on_eighty_columns(cli, monkeypatch):
+    """The width of a pipe."""
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = cli("--gpu", "fake:mi210", "--against", "h200", "--out", "mine.yaml")
+    assert code == 0
+    table = out.partition("spread\n")[2].splitlines()[1:]
+    assert max(map(len, table)) <= 80
+    assert "…" not in out
+    assert re.search(r"^\* +dram\.capacity_bytes +140\.4 GiB +64 GiB +-54\.4%$", out, re.M)
+    assert re.search(r"^\* +dram\.bandwidth_bytes_per_s +4\.80 TB/s +1\.64 TB/s +-65\.9%$", out, re.M)
+    assert re.search(r"^\* +clock\.boost_hz +1\.98 GHz +1\.70 GHz +-14\.1%$", out, re.M)
+    assert re.search(r"^  +limits\.threads_per_sm +2048 +2048$", out, re.M)
+    said = json.loads(cli("--gpu", "fake:mi210", "--against", "h200", "--out", "again.yaml", "--json")[1])["figures"]
+    assert sum(line.startswith("*") for line in table) == sum(d["differs"] for d in said) > 20
+    assert [line[3:].split()[0] for line in table] == [d["field"] for d in said]
+
+
+def test_without_a_terminal_each_benchmark_is_a_line(cli, tmp_path):
+    err = cli("--gpu", "fake:h200", "--out", "mine.yaml")[2]
+    ran = [json.loads(line)["key"] for line in (tmp_path / "mine.jsonl").read_text().splitlines()[1:]]
+    said = err.splitlines()
+    assert [re.fullmatch(r"\d+ s, \d/9 [\w/ ]+: (\w+(?: \w+=\w+)*)", line)[1] for line in said] == ran
+    assert said[0].partition(", ")[2].startswith("2/9 clocks: arithmetic")
+    assert said[-1].partition(", ")[2].startswith("9/9 curves: ")
+    (tmp_path / "mine.yaml").unlink()
+    assert cli("--gpu", "fake:h200", "--out", "mine.yaml")[2] == "", "nothing is run"
 
 
 def test_the_command_prints_json(cli, tmp_path):

@@ -33,14 +33,14 @@ def limits(lab: Lab, _base: Device) -> Iterator[Figure]:
     facts = lab.facts()
     for field, key in _STATED.items():
         if key in facts:
-            yield Figure(field, facts[key], 0.0, f"the driver's {key}")
+            yield Figure(field, facts[key], 0.0, f"the driver's {key}", stated=True)
     if {"threads_per_sm", "warp_size"} <= facts.keys():
         warps = int(facts["threads_per_sm"]) // int(facts["warp_size"])
-        yield Figure("limits.warps_per_sm", warps, 0.0, "the driver's threads_per_sm over its warp_size")
+        yield Figure("limits.warps_per_sm", warps, 0.0, "the driver's threads_per_sm over its warp_size", stated=True)
     peak = peak_dram_bytes_per_s(facts)
     if peak is not None:
         how = f"two transfers a cycle of {facts['max_memory_hz'] / 1e6:.0f} MHz over {facts['memory_bus_bits']} bits"
-        yield Figure("dram.bandwidth_bytes_per_s", peak, 0.0, how)
+        yield Figure("dram.bandwidth_bytes_per_s", peak, 0.0, how, stated=True)
 
 
 def peak_dram_bytes_per_s(facts: Mapping[str, Any]) -> float | None:
