@@ -403,6 +403,23 @@ def test_one_l2_is_one_l2() -> None:
     assert h200.dram != gh200.dram
 
 
+@pytest.mark.parametrize("name", device_names())
+def test_reads_of_l2_pass_the_ports(name: str) -> None:
+    device = find_device(name)
+    ports = device.sm_count * device.l2.sm_bytes_per_cycle
+    assert l2_bytes_per_s(device) <= ports * device.clock.boost_hz
+    source = device.sources["l2.bandwidth_bytes_per_cycle"]
+    if device.l2.bandwidth_bytes_per_cycle > ports:  # what slices serve; no benchmark of reads can have shown it here
+        assert source.startswith("inferred: "), source
+
+
+def test_reads_of_p4s_l2_are_those_that_were_measured() -> None:
+    """979 GB/s (Jia et al. 2018, table 3.1) at no clock above 1.53 GHz: a figure per cycle that its ports can take."""
+    p4 = find_device("p4")
+    assert p4.l2.bandwidth_bytes_per_cycle == p4.sm_count * p4.l2.sm_bytes_per_cycle
+    assert 979e9 / p4.l2.bandwidth_bytes_per_cycle == pytest.approx(1.53e9, rel=0.001)
+
+
 def test_every_board_is_held_against_published_peaks() -> None:
     assert set(device_names()) == set(PUBLISHED)
 
@@ -635,6 +652,10 @@ MISTAKES: dict[str, tuple[Callable[[str], str], str]] = {
     "effective above nominal": (
         swap("effective_capacity_bytes: 6291456", "effective_capacity_bytes: 6291457"),
         "l2.effective_capacity_bytes: expected at most 6291456, got 6291457",
+    ),
+    "more of L2 than its ports carry": (
+        swap("bandwidth_bytes_per_cycle: 1775.0", "bandwidth_bytes_per_cycle: 10241.0"),
+        "l2.bandwidth_bytes_per_cycle: expected at most 2 * sm_count * l2.sm_bytes_per_cycle = 10240, got 10241",
     ),
     "unknown matrix input": (
         swap("sources:", "throughput:\n  matrix_fma: {fp15: 1.0}\nsources:\n  throughput: a good source"),

@@ -34,7 +34,7 @@ def figures(device):
     return dict(walk(asdict(device), ""))
 
 
-@pytest.mark.parametrize("name", ["h200", "v100_sxm2", "rtx_4070", "mi210", "gtx_1080_ti"])
+@pytest.mark.parametrize("name", ["h200", "v100_sxm2", "rtx_4070", "mi210", "gtx_1080_ti", "gtx_1070"])
 def test_a_fake_gpu_is_measured_back_into_its_profile(name, tmp_path):
     stored = find_device(name)
     found = probe(lab_of(f"fake:{name}"), tmp_path / "mine.yaml")
@@ -42,8 +42,6 @@ def test_a_fake_gpu_is_measured_back_into_its_profile(name, tmp_path):
     assert found.base == stored
     assert find_device(tmp_path / "mine.yaml") == found.device
     measured, known = figures(found.device), figures(stored)
-    ports = stored.sm_count * stored.l2.sm_bytes_per_cycle  # what all SMs can ask for
-    known["l2.bandwidth_bytes_per_cycle"] = min(stored.l2.bandwidth_bytes_per_cycle, ports)
     assert measured.keys() == known.keys()
     for field, value in known.items():
         tolerance = 0.0 if field.startswith(EXACT) or isinstance(value, bool) else WIDE.get(field, 0.025)
@@ -84,7 +82,7 @@ def test_a_difference_is_marked_beyond_what_repeats_and_boards_vary_by():
     assert [d.field for d in differences(h200, [figure for figure, _ in given])][:2] == ["sm_count", "clock.boost_hz"]
 
 
-@pytest.mark.parametrize("name", ["h200", "rtx_4070", "mi210", "t4"])
+@pytest.mark.parametrize("name", ["h200", "rtx_4070", "mi210", "gtx_1070", "gtx_1080_ti", "t4"])
 def test_a_gpu_does_not_differ_from_itself(name, tmp_path):
     found = probe(lab_of(f"fake:{name}"), tmp_path / "mine.yaml")
     assert [d for d in found.differences if d.differs] == []
@@ -350,7 +348,8 @@ def test_without_a_terminal_each_benchmark_is_a_line(cli, tmp_path):
     err = cli("--gpu", "fake:h200", "--out", "mine.yaml")[2]
     ran = [json.loads(line)["key"] for line in (tmp_path / "mine.jsonl").read_text().splitlines()[1:]]
     said = err.splitlines()
-    assert [re.fullmatch(r"\d+ s, \d/9 [\w/ ]+: (\w+(?: \w+=\w+)*)", line)[1] for line in said] == ran
+    assert all(re.match(r"\d+ s, \d/9 [\w/ ]+: ", line) for line in said)
+    assert [line.partition(": ")[2] for line in said] == ran
     assert said[0].partition(", ")[2].startswith("2/9 clocks: arithmetic")
     assert said[-1].partition(", ")[2].startswith("9/9 curves: ")
     (tmp_path / "mine.yaml").unlink()
