@@ -52,6 +52,36 @@ def test_a_fake_gpu_is_measured_back_into_its_profile(name, tmp_path):
         assert found.device.sources[field].startswith("costmodel probe 2026-01-01, fake" if by_us else f"as {name}: "), field
 
 
+@pytest.mark.parametrize("name", ["rx_7900_xtx", "mi300x"])
+def test_memory_is_measured_beyond_the_cache_at_its_side(name, tmp_path):
+    """Of an MI300X the driver states the L2 of one of eight dies, and of no GPU the cache behind L2."""
+    stored = find_device(name)
+    found = probe(lab_of(f"fake:{name}"), tmp_path / "mine.yaml")
+    assert found.unmeasured == ()
+    for group in ("l2", "dram"):
+        for field, value in ((f, v) for f, v in asdict(getattr(stored, group)).items() if v is not None):
+            tolerance = WIDE.get(f"{group}.{field}", 0.03)
+            assert getattr(getattr(found.device, group), field) == pytest.approx(value, rel=tolerance), field
+    assert found.device.l2.capacity_bytes == stored.l2.capacity_bytes
+    assert [d.field for d in found.differences if d.differs and d.field.startswith(("l2.", "dram."))] == []
+
+
+def test_a_partition_has_the_l2_of_its_own_die(tmp_path):
+    mi300x = find_device("mi300x")
+    die = replace(mi300x, sm_count=38, l2=replace(mi300x.l2, capacity_bytes=4 << 20, bandwidth_bytes_per_cycle=11688 / 8))
+    l2 = probe(FakeLab(die), tmp_path / "mine.yaml", "mi300x").device.l2
+    assert l2.capacity_bytes == 4 << 20
+    assert l2.bandwidth_bytes_per_cycle == pytest.approx(1461, rel=0.01)
+
+
+def test_the_l2_of_few_sms_stays_within_their_ports(tmp_path):
+    """Sixteen SMs of an H200, whose reads tell nothing of what its slices serve."""
+    h200 = find_device("h200")
+    found = probe(FakeLab(replace(h200, sm_count=16)), tmp_path / "mine.yaml", "h200").device
+    assert found.l2.bandwidth_bytes_per_cycle == 2 * 16 * found.l2.sm_bytes_per_cycle
+    assert "less than h200 has" in found.sources["l2.bandwidth_bytes_per_cycle"]
+
+
 def test_what_a_gpu_has_otherwise_is_marked(tmp_path):
     h200 = find_device("h200")
     other = replace(h200, sm_count=114, l2=replace(h200.l2, latency_cycles=310.0), shared=replace(h200.shared, bank_bytes=8))
@@ -201,7 +231,7 @@ def test_a_refused_benchmark_is_noted_and_costs_its_group_alone(tmp_path):
     assert next(line for line in noted if "refused" in line)["refused"] == "no such pairs"
 
 
-@pytest.mark.parametrize("name", ["gtx_680", "tesla_k20", "p4", "gtx_1650", "mi250x", "titan_rtx", "h200"])
+@pytest.mark.parametrize("name", ["gtx_680", "tesla_k20", "p4", "gtx_1650", "mi250x", "titan_rtx", "h200", "mi300x"])
 def test_it_takes_less_than_five_minutes(name, tmp_path):
     found = probe(lab_of(f"fake:{name}"), tmp_path / "mine.yaml")
     assert found.unmeasured == ()

@@ -1,6 +1,6 @@
 """Bandwidths: of memory by kind of stream and by resident blocks, of L2 by working set, of one SM's port to L2.
 
-Memory: the best of read, copy, write and triad through sixteen times the L2. L2: the best of the working sets up to a
+Memory: the best of read, copy, write and triad through sixteen times the largest cache. L2: the best of the working sets up to a
 quarter of it, a lower bound where the SMs' ports take no more; where the bandwidth falls below 0.9 of that is the capacity
 that one SM's loads can use.
 """
@@ -14,9 +14,9 @@ from typing import Any
 from costmodel.device import Device
 from costmodel.measure.probe.lab import Figure, Lab, Sample, middle, rounded, spread_of
 from costmodel.measure.probe.latencies import knee
-from costmodel.measure.probe.limits import peak_dram_bytes_per_s
+from costmodel.measure.probe.limits import cached_bytes, l2_bytes_of, peak_dram_bytes_per_s
 
-__all__ = ["bandwidths", "l2_bytes_of", "l2_sweep", "large_bytes", "stream"]
+__all__ = ["bandwidths", "l2_sweep", "large_bytes", "stream"]
 
 MODES = {0: ("read", 1), 1: ("copy", 2), 2: ("write", 1), 3: ("triad", 3)}
 _THREADS, _BLOCKS = 256, 4  # 64 KiB in flight on an SM: several times what its share of any memory needs
@@ -85,11 +85,6 @@ def stream(
     return sample, 16 * threads * tiles * passes
 
 
-def l2_bytes_of(facts: Mapping[str, Any], base: Device) -> int:
-    """Return the L2's size as the driver states it, or as stored."""
-    return int(facts.get("l2_bytes") or base.l2.capacity_bytes)
-
-
 def large_bytes(facts: Mapping[str, Any], base: Device) -> int:
-    """Return a working set of which the L2 keeps little: sixteen times its size, if an eighth of the memory holds it."""
-    return min(max(16 * l2_bytes_of(facts, base), 1 << 29), int(facts["memory_bytes"]) // 8)
+    """Return a working set of which caches keep little: sixteen times the largest, if an eighth of the memory holds it."""
+    return min(max(16 * cached_bytes(facts, base), 1 << 29), int(facts["memory_bytes"]) // 8)
