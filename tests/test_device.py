@@ -172,8 +172,8 @@ PUBLISHED: dict[str, dict[str, float]] = {
         "matrix tf32": 494.7,
         "matrix fp64": 66.9,
     },
-    # as the press lists them; the 44 of fp32 there fit no clock of the part
-    "h20": {"matrix fp16": 148, "matrix tf32": 74, "matrix fp8": 296, "matrix int8": 296},
+    # as the press lists them; fp32 among UNREACHABLE
+    "h20": {"fp64": 1, "matrix fp16": 148, "matrix tf32": 74, "matrix fp8": 296, "matrix int8": 296},
     "h200": {"fp32": 66.9, "matrix fp16": 989.5, "matrix fp8": 1979},
     "l4": {"fp32": 30.3, "matrix fp16": 121, "matrix fp8": 242},
     "l40": {"fp32": 90.5, "matrix fp16": 181.05, "matrix tf32": 90.5, "matrix fp8": 362, "matrix int8": 362},
@@ -347,6 +347,25 @@ def test_peak_matches_the_published_one(board: str, kind: str, tflops: float) ->
     matrix = kind.startswith("matrix ")
     peak = matrix_peak_flops_per_s(device, kind[7:]) if matrix else peak_flops_per_s(device, kind)
     assert peak / 1e12 == pytest.approx(tflops, rel=0.02)
+
+
+# TFLOP/s of fp32 that are published and that the published number of SMs cannot reach, and the boards of the same chip.
+UNREACHABLE = {
+    # as the press lists it: 78 SMs of 128 lanes would need 2.2 GHz
+    "h20": (44, ("gh200", "h100_nvl", "h100_pcie", "h100_sxm", "h200")),
+}
+
+
+@pytest.mark.parametrize("board", UNREACHABLE)
+def test_a_published_peak_beyond_any_clock_of_the_chip_is_not_met(board: str) -> None:
+    tflops, kin = UNREACHABLE[board]
+    device, highest = find_device(board), max(find_device(other).clock.boost_hz for other in kin)
+    assert {d.architecture for d in map(find_device, kin)} == {device.architecture}
+    needed = tflops * 1e12 / (2 * device.sm_count * device.throughput.fp32_fma)
+    assert needed > 1.1 * highest
+    assert device.clock.boost_hz == highest, "as near as the chip comes"
+    assert f"{tflops} TFLOP/s fp32" in device.sources["clock.boost_hz"]
+    assert f"{needed / 1e9:.1f} GHz" in device.sources["clock.boost_hz"]
 
 
 OCCUPANCY_HEADERS = sorted(Path("/usr/local").glob("cuda*/include/cuda_occupancy.h"))
