@@ -137,7 +137,7 @@ def test_devices_stand_under_their_architecture_the_oldest_first(cli):
 def test_wide_consoles_show_titles_and_capacities(cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     text = cli("devices").out
-    assert re.search(r"^  h200 +132 +66\.9 T +989 T +4\.80 TB/s +141 GiB +50 MiB +NVIDIA H200$", text, re.M)
+    assert re.search(r"^  h200 +132 +66\.9 T +989 T +4\.80 TB/s +140\.4 GiB +60 MiB +NVIDIA H200$", text, re.M)
     assert max(map(len, text.splitlines())) <= 140
 
 

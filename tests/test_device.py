@@ -172,8 +172,8 @@ PUBLISHED: dict[str, dict[str, float]] = {
         "matrix tf32": 494.7,
         "matrix fp64": 66.9,
     },
-    # as the press lists them; the 44 of fp32 there fit no clock of the part
-    "h20": {"matrix fp16": 148, "matrix tf32": 74, "matrix fp8": 296, "matrix int8": 296},
+    # as the press lists them; fp32 among UNREACHABLE
+    "h20": {"fp64": 1, "matrix fp16": 148, "matrix tf32": 74, "matrix fp8": 296, "matrix int8": 296},
     "h200": {"fp32": 66.9, "matrix fp16": 989.5, "matrix fp8": 1979},
     "l4": {"fp32": 30.3, "matrix fp16": 121, "matrix fp8": 242},
     "l40": {"fp32": 90.5, "matrix fp16": 181.05, "matrix tf32": 90.5, "matrix fp8": 362, "matrix int8": 362},
@@ -349,6 +349,25 @@ def test_peak_matches_the_published_one(board: str, kind: str, tflops: float) ->
     assert peak / 1e12 == pytest.approx(tflops, rel=0.02)
 
 
+# TFLOP/s of fp32 that are published and that the published number of SMs cannot reach, and the boards of the same chip.
+UNREACHABLE = {
+    # as the press lists it: 78 SMs of 128 lanes would need 2.2 GHz
+    "h20": (44, ("gh200", "h100_nvl", "h100_pcie", "h100_sxm", "h200")),
+}
+
+
+@pytest.mark.parametrize("board", UNREACHABLE)
+def test_a_published_peak_beyond_any_clock_of_the_chip_is_not_met(board: str) -> None:
+    tflops, kin = UNREACHABLE[board]
+    device, highest = find_device(board), max(find_device(other).clock.boost_hz for other in kin)
+    assert {d.architecture for d in map(find_device, kin)} == {device.architecture}
+    needed = tflops * 1e12 / (2 * device.sm_count * device.throughput.fp32_fma)
+    assert needed > 1.1 * highest
+    assert device.clock.boost_hz == highest, "as near as the chip comes"
+    assert f"{tflops} TFLOP/s fp32" in device.sources["clock.boost_hz"]
+    assert f"{needed / 1e9:.1f} GHz" in device.sources["clock.boost_hz"]
+
+
 OCCUPANCY_HEADERS = sorted(Path("/usr/local").glob("cuda*/include/cuda_occupancy.h"))
 """The occupancy calculator of an installed CUDA."""
 
@@ -380,6 +399,44 @@ def test_allocation_units_are_those_of_the_occupancy_calculator() -> None:
             assert device.registers.allocation_unit_per_warp == registers[major], device.name
             tried.add(major)
     assert {8, 9, 10, 12} <= tried
+
+
+# What drivers report: SMs, MiB of L2 and MiB of memory where they were read.
+REPORTED: dict[str, tuple[int, int, int | None]] = {
+    "h100_sxm": (132, 50, None),  # public output of torch: L2_cache_size=50MB
+    "h200": (132, 60, 143771),  # torch and nvidia-smi on a lent NVIDIA H200, 2026-10-27 and 2026-10-28
+}
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_capacities_are_those_that_the_driver_reports(name: str) -> None:
+    device, (sms, l2_mib, memory_mib) = find_device(name), REPORTED[name]
+    assert (device.sm_count, device.l2.capacity_bytes) == (sms, l2_mib << 20)
+    assert memory_mib is None or device.dram.capacity_bytes == memory_mib << 20
+
+
+def test_one_l2_is_one_l2() -> None:
+    """H200 and GH200: 132 SMs, 12 memory controllers and 60 MiB of L2 each, beside other memory."""
+    h200, gh200 = find_device("h200"), find_device("gh200")
+    assert (h200.sm_count, h200.l2) == (gh200.sm_count, gh200.l2)
+    assert h200.dram != gh200.dram
+
+
+@pytest.mark.parametrize("name", device_names())
+def test_reads_of_l2_pass_the_ports(name: str) -> None:
+    device = find_device(name)
+    ports = device.sm_count * device.l2.sm_bytes_per_cycle
+    assert l2_bytes_per_s(device) <= ports * device.clock.boost_hz
+    source = device.sources["l2.bandwidth_bytes_per_cycle"]
+    if device.l2.bandwidth_bytes_per_cycle > ports:  # what slices serve; no benchmark of reads can have shown it here
+        assert source.startswith("inferred: "), source
+
+
+def test_reads_of_p4s_l2_are_those_that_were_measured() -> None:
+    """979 GB/s (Jia et al. 2018, table 3.1) at no clock above 1.53 GHz: a figure per cycle that its ports can take."""
+    p4 = find_device("p4")
+    assert p4.l2.bandwidth_bytes_per_cycle == p4.sm_count * p4.l2.sm_bytes_per_cycle
+    assert 979e9 / p4.l2.bandwidth_bytes_per_cycle == pytest.approx(1.53e9, rel=0.001)
 
 
 def test_every_board_is_held_against_published_peaks() -> None:
@@ -614,6 +671,10 @@ MISTAKES: dict[str, tuple[Callable[[str], str], str]] = {
     "effective above nominal": (
         swap("effective_capacity_bytes: 6291456", "effective_capacity_bytes: 6291457"),
         "l2.effective_capacity_bytes: expected at most 6291456, got 6291457",
+    ),
+    "more of L2 than its ports carry": (
+        swap("bandwidth_bytes_per_cycle: 1775.0", "bandwidth_bytes_per_cycle: 10241.0"),
+        "l2.bandwidth_bytes_per_cycle: expected at most 2 * sm_count * l2.sm_bytes_per_cycle = 10240, got 10241",
     ),
     "unknown matrix input": (
         swap("sources:", "throughput:\n  matrix_fma: {fp15: 1.0}\nsources:\n  throughput: a good source"),

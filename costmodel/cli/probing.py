@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from costmodel.cli.options import Json, print_result
+from costmodel.device import figure_unit
 from costmodel.measure.probe import Curve, Difference, Probed, lab_of, probe
 from costmodel.report.text import grid, pairs
 from costmodel.report.units import binary_bytes, si
@@ -21,6 +24,7 @@ from costmodel.report.units import binary_bytes, si
 __all__ = ["probe_command"]
 
 _BY = {"bytes": "working set"}
+_LARGE = 1e6
 
 
 def probe_command(
@@ -38,23 +42,34 @@ def probe_command(
 
     Example: costmodel probe --gpu 0 --out mine.yaml
     """
-    with _progress() as told:
-        found = probe(lab_of(gpu), out, against, told=told)
+    with _progress() as (told, began):
+        found = probe(lab_of(gpu), out, against, told=told, began=began)
     print_result(_values(found), _shown(found), as_json)
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr, where that is a terminal."""
+def _progress() -> Iterator[tuple[Callable[[str, int, int], None], Callable[[str], None]]]:
+    """Tells on stderr how far it is: a bar of groups on a terminal, a line for each benchmark elsewhere."""
     console = Console(stderr=True)
+    group, start = "", time.monotonic()
+
+    def name(group_name: str, done: int, total: int) -> None:
+        nonlocal group
+        group = f"{done + 1}/{total} {group_name}"
+
+    def line(benchmark: str) -> None:
+        print(f"{time.monotonic() - start:.0f} s, {group}: {benchmark}", file=sys.stderr, flush=True)
+
+    if not console.is_terminal:
+        yield name, line
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("start")
-
-        def told(name: str, done: int, total: int) -> None:
-            bar.update(task, description=name, completed=done, total=total)
-
-        yield told
+        yield (
+            lambda group_name, done, total: bar.update(task, description=group_name, completed=done, total=total),
+            lambda _benchmark: None,
+        )
 
 
 def _values(found: Probed) -> dict[str, Any]:
@@ -76,7 +91,7 @@ def _shown(found: Probed) -> RenderableType:
     head = (
         ("GPU", found.device.title),
         ("profile", f"{found.path}, not measured: as {found.base.name}"),
-        ("differs", f"{count} of {len(differences)} figures from {found.base.name} by more than their spread (marked *)"),
+        ("differs", f"{count} of {len(differences)} figures from {found.base.name} (marked *)"),
         ("took", f"{found.seconds:.0f} s, {found.resumed} benchmarks resumed"),
         *(("not measured", reason) for reason in found.unmeasured),
     )
@@ -97,21 +112,27 @@ def _value(curve: Curve, value: float) -> str:
 
 
 def _table(differences: list[Difference]) -> RenderableType:
+    """Return the figures; names give way where a console is narrow, marks and numbers do not."""
     built = grid()
-    built.add_column("figure", no_wrap=True)
-    for name in ("stored", "measured", "difference", "spread"):
-        built.add_column(name, justify="right", no_wrap=True)
     built.add_column("", no_wrap=True)
+    built.add_column("figure", overflow="fold")
+    for name in ("stored", "measured", "by", "spread"):
+        built.add_column(name, justify="right", no_wrap=True)
     for d in differences:
         relative = "" if d.relative is None or not d.relative else f"{d.relative:+.1%}"
         spread = f"{d.spread:.1%}" if d.spread else ""
-        measured = f"≥ {_figure(d.measured)}" if d.bound else _figure(d.measured)
-        built.add_row(d.field, _figure(d.stored), measured, relative, spread, "*" if d.differs else "")
+        measured = f"≥ {_figure(d.field, d.measured)}" if d.bound else _figure(d.field, d.measured)
+        built.add_row("*" if d.differs else "", d.field, _figure(d.field, d.stored), measured, relative, spread)
     return built
 
 
-def _figure(value: float | int | bool | None) -> str:
-    """Return a figure as it stands in a profile, with at most six digits."""
+def _figure(field: str, value: float | int | bool | None) -> str:
+    """Return a figure as it stands in a profile, large ones with a prefix."""
     if value is None:
         return "–"
-    return str(value).lower() if isinstance(value, int) else f"{value:.6g}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value < _LARGE:
+        return f"{value:.6g}"
+    unit = figure_unit(field)
+    return binary_bytes(value) if unit == "bytes" else si(value, {"bytes/s": "B/s"}.get(unit, unit))

@@ -71,8 +71,9 @@ def achievable_dram_bytes_per_s(device: Device) -> float:
 
 
 def l2_bytes_per_s(device: Device) -> float:
-    """Return the bandwidth of reads that hit L2, in bytes/s at the boost clock."""
-    return device.l2.bandwidth_bytes_per_cycle * device.clock.boost_hz
+    """Return the bandwidth of reads that hit L2, in bytes/s at the boost clock: of its slices, or of the SMs' ports."""
+    ports = device.sm_count * device.l2.sm_bytes_per_cycle
+    return min(device.l2.bandwidth_bytes_per_cycle, ports) * device.clock.boost_hz
 
 
 def _vector_rates(device: Device) -> dict[str, float]:

@@ -75,9 +75,9 @@ class L2:
     effective_capacity_bytes: int
     """What one SM's working set can really use (half of the nominal on a two-partition A100)."""
     bandwidth_bytes_per_cycle: float
-    """All slices together, read hits, per core cycle."""
+    """All slices together, loads and stores, per core cycle; the ports of all SMs may take fewer loads."""
     sm_bytes_per_cycle: float
-    """One SM's port to L2."""
+    """One SM's port to L2, in each direction."""
     latency_cycles: float
     """Load-to-use, L1 miss and L2 hit."""
     line_bytes: int

@@ -166,4 +166,8 @@ def _contradictions(device: Device) -> list[tuple[tuple[str, ...], str]]:
     if threads != limits.threads_per_sm:
         text = f"expected warps_per_sm * warp_size = {threads}, got {limits.threads_per_sm}"
         found.append((("limits", "threads_per_sm"), text))
+    both_ways = 2 * device.sm_count * l2.sm_bytes_per_cycle
+    if l2.bandwidth_bytes_per_cycle > both_ways:
+        text = f"expected at most 2 * sm_count * l2.sm_bytes_per_cycle = {both_ways:g}, got {l2.bandwidth_bytes_per_cycle:g}"
+        found.append((("l2", "bandwidth_bytes_per_cycle"), text))
     return found

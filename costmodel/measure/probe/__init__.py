@@ -22,7 +22,7 @@ shared memory by warps, and latency by working set.
 
 What is not measured, and taken from a stored profile of the same architecture: the sizes of lines, sectors and allocation
 units, how L1 takes requests, the number of banks and schedulers, channels, what ECC covers, the L1's capacity (its split with
-shared memory is the driver's choice), the instruction cache, the clock of matrix peaks.
+shared memory is the driver's choice), the cache on the side of memory, the instruction cache, the clock of matrix peaks.
 
 Method: the core is woken, each benchmark runs untimed first, then seven times; medians, and the interquartile range over the
 median as spread. A journal beside the profile keeps every benchmark: a stopped probe goes on from it, and the profile can be made

@@ -1,7 +1,8 @@
 """Bandwidths: of memory by kind of stream and by resident blocks, of L2 by working set, of one SM's port to L2.
 
-Memory: the best of read, copy, write and triad through sixteen times the L2. L2: the best of the working sets up to a
-quarter of it; where the bandwidth falls below 0.9 of that is the capacity that one SM's loads can use.
+Memory: the best of read, copy, write and triad through sixteen times the largest cache. L2: the best of the working sets up to a
+quarter of it, a lower bound where the SMs' ports take no more; where the bandwidth falls below 0.9 of that is the capacity
+that one SM's loads can use.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from typing import Any
 from costmodel.device import Device
 from costmodel.measure.probe.lab import Figure, Lab, Sample, middle, rounded, spread_of
 from costmodel.measure.probe.latencies import knee
-from costmodel.measure.probe.limits import peak_dram_bytes_per_s
+from costmodel.measure.probe.limits import cached_bytes, l2_bytes_of, peak_dram_bytes_per_s
 
-__all__ = ["bandwidths", "l2_bytes_of", "l2_sweep", "large_bytes", "stream"]
+__all__ = ["bandwidths", "l2_sweep", "large_bytes", "stream"]
 
 MODES = {0: ("read", 1), 1: ("copy", 2), 2: ("write", 1), 3: ("triad", 3)}
 _THREADS, _BLOCKS = 256, 4  # 64 KiB in flight on an SM: several times what its share of any memory needs
 _SIXTEENTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 24, 32)
-_FALLS = 0.9
+_FALLS, _PORTS_FULL = 0.9, 0.95
 
 
 def bandwidths(lab: Lab, base: Device) -> Iterator[Figure]:
@@ -38,19 +39,18 @@ def bandwidths(lab: Lab, base: Device) -> Iterator[Figure]:
 
     points, spread = l2_sweep(lab, base)
     plateau = max(rate for size, rate in points if size <= l2_bytes // 4)
-    yield Figure("l2.bandwidth_bytes_per_cycle", rounded(plateau), spread, "reads of up to a quarter of L2 by all SMs")
+    size = min(l2_bytes // 4, 1 << 20)
+    port, moved = stream(lab, 0, size, 1, passes=4, threads=1024)
+    taken = moved / middle(port.cycles)
+    held = plateau > _PORTS_FULL * taken * int(facts["sm_count"])
+    how = "reads of up to a quarter of L2 by all SMs" + (", as many as their ports take" if held else "")
+    yield Figure("l2.bandwidth_bytes_per_cycle", rounded(plateau), spread, how, bound=held)
     kept = knee(points, _FALLS)
     how = f"reads by all SMs keep {_FALLS} of the plateau, in steps of a sixteenth"
     yield Figure("l2.effective_capacity_bytes", min(kept, l2_bytes), 1 / 16 * l2_bytes / kept, how)
 
-    size = min(l2_bytes // 4, 1 << 20)
-    port, moved = stream(lab, 0, size, 1, passes=4, threads=1024)
-    yield Figure(
-        "l2.sm_bytes_per_cycle",
-        rounded(moved / middle(port.cycles)),
-        spread_of(port.cycles),
-        f"one block of 1024 threads reads {size} bytes, L1 left out",
-    )
+    how = f"one block of 1024 threads reads {size} bytes, L1 left out"
+    yield Figure("l2.sm_bytes_per_cycle", rounded(taken), spread_of(port.cycles), how)
 
 
 def l2_sweep(lab: Lab, base: Device) -> tuple[list[tuple[int, float]], float]:
@@ -85,11 +85,6 @@ def stream(
     return sample, 16 * threads * tiles * passes
 
 
-def l2_bytes_of(facts: Mapping[str, Any], base: Device) -> int:
-    """Return the L2's size as the driver states it, or as stored."""
-    return int(facts.get("l2_bytes") or base.l2.capacity_bytes)
-
-
 def large_bytes(facts: Mapping[str, Any], base: Device) -> int:
-    """Return a working set of which the L2 keeps little: sixteen times its size, if an eighth of the memory holds it."""
-    return min(max(16 * l2_bytes_of(facts, base), 1 << 29), int(facts["memory_bytes"]) // 8)
+    """Return a working set of which caches keep little: sixteen times the largest, if an eighth of the memory holds it."""
+    return min(max(16 * cached_bytes(facts, base), 1 << 29), int(facts["memory_bytes"]) // 8)

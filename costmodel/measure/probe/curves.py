@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from costmodel.device import Device
-from costmodel.measure.probe.bandwidths import l2_bytes_of, l2_sweep, large_bytes, stream
+from costmodel.measure.probe.bandwidths import l2_sweep, large_bytes, stream
 from costmodel.measure.probe.lab import Lab, middle, rounded
+from costmodel.measure.probe.latencies import far_bytes
 
 __all__ = ["Curve", "curves"]
 
@@ -65,7 +66,7 @@ def _by_warps(lab: Lab) -> Iterator[tuple[int, float]]:
 
 
 def _latency(lab: Lab, base: Device) -> Iterator[tuple[int, float]]:
-    size, last = 4096, 8 * l2_bytes_of(lab.facts(), base)
+    size, last = 4096, far_bytes(lab.facts(), base)
     while size <= last:
         yield size, rounded(middle(lab.run("chase", bytes=size, bypass=0, steps=_STEPS).cycles) / _STEPS)
         size *= 2

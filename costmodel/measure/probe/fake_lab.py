@@ -51,7 +51,7 @@ class FakeLab:
             "sm_count": d.sm_count,
             "warp_size": d.limits.warp_size,
             "memory_bytes": d.dram.capacity_bytes,
-            "l2_bytes": d.l2.capacity_bytes,
+            "l2_bytes": d.l2.effective_capacity_bytes if d.vendor == "AMD" else d.l2.capacity_bytes,  # of one die
             "threads_per_block": d.limits.threads_per_block,
             "threads_per_sm": d.limits.threads_per_sm,
             "blocks_per_sm": d.limits.blocks_per_sm,
@@ -94,7 +94,10 @@ class FakeLab:
         d = self.device
         near = 0.0 if bypass or not d.l1.caches_global_loads else _kept(bytes, d.l1.capacity_bytes)
         middle = _kept(bytes, d.l2.effective_capacity_bytes)
-        beyond = middle * d.l2.latency_cycles + (1 - middle) * d.dram.latency_cycles
+        side = d.memory_side_cache
+        found = 0.0 if side is None else _kept(bytes, side.capacity_bytes)
+        missed = (1 - found) * d.dram.latency_cycles + (0.0 if side is None else found * side.latency_cycles)
+        beyond = middle * d.l2.latency_cycles + (1 - middle) * missed
         return self._taking(40 + steps * (near * d.l1.latency_cycles + (1 - near) * beyond))
 
     def _shared_chase(self, steps: int, **_: int) -> tuple[float, float]:
@@ -154,6 +157,8 @@ class FakeLab:
     def _stream(self, mode: int, tiles: int, threads: int, grid: int, passes: int, shared_bytes: int) -> tuple[float, float]:
         d = self.device
         streams, achieved = {0: (1, 1.0), 1: (2, 0.97), 2: (1, 0.93), 3: (3, 0.98), 4: (1, 1.0)}[mode]
+        if shared_bytes > d.shared.max_bytes_per_block:
+            raise MeasureError(f"stream: a block of {d.name} has no {shared_bytes} bytes of shared memory")
         size = 16 * threads * tiles
         moved = streams * size * passes
         sms = min(grid, d.sm_count)
@@ -164,7 +169,10 @@ class FakeLab:
         hz = d.clock.sustained_hz
         l2 = min(d.l2.bandwidth_bytes_per_cycle, sms * d.l2.sm_bytes_per_cycle, in_flight / d.l2.latency_cycles) * hz
         dram = min(d.dram.bandwidth_bytes_per_s * d.dram.achievable_fraction * achieved, in_flight / d.dram.latency_cycles * hz)
-        seconds = moved * (kept / l2 + (1 - kept) / min(dram, l2))
+        side = d.memory_side_cache
+        found = 0.0 if side is None else _kept(streams * size, side.capacity_bytes)  # from the run before too
+        missed = (1 - found) / min(dram, l2) + (0.0 if side is None else found / min(side.bandwidth_bytes_per_s, l2))
+        seconds = moved * (kept / l2 + (1 - kept) * missed)
         if mode == 4 and d.l1.caches_global_loads:
             near = _kept(size, d.l1.capacity_bytes)
             seconds = near * moved / (sms * d.l1.bytes_per_cycle * hz) + (1 - near) * seconds
@@ -180,6 +188,8 @@ class FakeLab:
     def _matrix(self, dtype: str, n: int) -> tuple[float, float]:
         if dtype in ("fp4", "fp6", "fp16_into_fp16"):
             raise MeasureError(f"matrix product of {dtype}: torch has none")
+        if dtype not in self.device.throughput.matrix_fma:
+            raise MeasureError(f"matrix product of {dtype}: {self.device.name} has none")
         return 2 * n**3 / (0.8 * matrix_peak_flops_per_s(self.device, dtype)), 0.0
 
 

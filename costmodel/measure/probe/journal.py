@@ -7,7 +7,7 @@ A journal can also stand for its GPU (`Replay`): a profile is then made again wh
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,18 @@ _SAME = ("name", "architecture", "driver", "cuda", "compiler", "torch")
 class Journal:
     """A lab that remembers: what a file holds is not run again."""
 
-    def __init__(self, lab: Lab, path: Path) -> None:
+    def __init__(self, lab: Lab, path: Path, began: Callable[[str], None] = lambda _key: None) -> None:
         """Read the file, or begin it.
+
+        Args:
+            lab: what runs the others.
+            path: the file.
+            began: is told each benchmark that is run, as it begins.
 
         Raises:
             MeasureError: the file is something else.
         """
-        self._lab, self._path = lab, path
+        self._lab, self._path, self._began = lab, path, began
         self._known: dict[str, dict[str, Any]] = {}
         facts = lab.facts()
         header = {"probe": _VERSION, "facts": dict(facts)}
@@ -55,6 +60,7 @@ class Journal:
         """Return what the file holds, or run the benchmark and note it; a refusal is noted too."""
         key = _key(benchmark, parameters)
         if key not in self._known:
+            self._began(key)
             try:
                 done = self._lab.run(benchmark, **parameters)
                 line: dict[str, Any] = {"key": key, **asdict(done)}

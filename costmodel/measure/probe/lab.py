@@ -55,11 +55,13 @@ class Figure:
     value: float | int | bool
     """In the unit of the field."""
     spread: float
-    """Interquartile range over the median, of the repeats; 0 for what the driver states."""
+    """Interquartile range over the median, of the repeats; 0 for what is not measured, or is a flag."""
     how: str
     """What was run, for the source text."""
     bound: bool = False
     """True where it can only be too low, so that a higher figure of the vendor stands."""
+    stated: bool = False
+    """True where the driver states it, so that it is exact."""
 
 
 def middle(values: tuple[float, ...]) -> float:

@@ -1,18 +1,20 @@
 """Latencies, from chases: what a load waits where it hits, by working set.
 
-L1 and shared memory: a set that fits them. L2: a set of an eighth of it, L1 left out. Memory: eight times the L2, of which
-few lines are found there. The core's FMA: one warp, one chain. Whether L1 keeps global loads at all is read off a small set:
-where it does not, the small set is as far away as L2.
+L1 and shared memory: a set that fits them. L2: a set of an eighth of it, L1 left out. Memory: eight times the largest cache, be
+it on the side of memory, of which few lines are found there. The core's FMA: one warp, one chain. Whether L1 keeps global
+loads at all is read off a small set: where it does not, the small set is as far away as L2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from costmodel.device import Device
 from costmodel.measure.probe.lab import Figure, Lab, Sample, middle, rounded, spread_of
+from costmodel.measure.probe.limits import cached_bytes, l2_bytes_of
 
-__all__ = ["knee", "latencies"]
+__all__ = ["far_bytes", "knee", "latencies"]
 
 _STEPS = 4096
 _L1_BYTES = 8192
@@ -26,21 +28,26 @@ def latencies(lab: Lab, base: Device) -> Iterator[Figure]:
         lab: the machine.
         base: a device of the same architecture, for figures that only choose what is run.
     """
-    l2_bytes = _power_of_two(int(lab.facts().get("l2_bytes") or base.l2.capacity_bytes))
+    l2_bytes, beyond = _power_of_two(l2_bytes_of(lab.facts(), base)), far_bytes(lab.facts(), base)
     near = lab.run("chase", bytes=_L1_BYTES, bypass=0, steps=_STEPS)
     middle_of = lab.run("chase", bytes=max(l2_bytes // 8, 4 * _L1_BYTES), bypass=1, steps=_STEPS)
-    far = lab.run("chase", bytes=8 * l2_bytes, bypass=1, steps=_STEPS)
+    far = lab.run("chase", bytes=beyond, bypass=1, steps=_STEPS)
     cached = _cycles(near) < 0.75 * _cycles(middle_of)
     if cached:
         yield _figure("l1.latency_cycles", near, f"chase through {_L1_BYTES} bytes")
     yield Figure("l1.caches_global_loads", cached, 0.0, "small chase against one that leaves L1 out")
     yield _figure("l2.latency_cycles", middle_of, "chase through an eighth of L2, L1 left out")
-    yield _figure("dram.latency_cycles", far, f"chase through {8 * l2_bytes} bytes, L1 left out")
+    yield _figure("dram.latency_cycles", far, f"chase through {beyond} bytes, L1 left out")
     shared = lab.run("shared_chase", bytes=4096, steps=_STEPS)
     yield _figure("shared.latency_cycles", shared, "chase through 4096 bytes of shared memory")
     alu = lab.run("arithmetic", op=0, chains=1, threads=base.limits.warp_size, grid=1, trips=256)
     per_fma = tuple(c / (256 * _STEP_LINKS) for c in alu.cycles)
     yield Figure("throughput.alu_latency_cycles", rounded(middle(per_fma)), spread_of(per_fma), "4096 dependent FMAs of a warp")
+
+
+def far_bytes(facts: Mapping[str, Any], base: Device) -> int:
+    """Return a working set whose chase finds few lines in any cache."""
+    return 8 * _power_of_two(cached_bytes(facts, base))
 
 
 def knee(points: list[tuple[int, float]], fraction: float) -> int:

@@ -8,12 +8,11 @@ from typing import Any
 from costmodel.device import Device
 from costmodel.measure.probe.lab import Figure, Lab
 
-__all__ = ["limits", "peak_dram_bytes_per_s"]
+__all__ = ["cached_bytes", "l2_bytes_of", "limits", "peak_dram_bytes_per_s"]
 
 _STATED = {
     "sm_count": "sm_count",
     "dram.capacity_bytes": "memory_bytes",
-    "l2.capacity_bytes": "l2_bytes",
     "shared.capacity_bytes_per_sm": "shared_bytes_per_sm",
     "shared.max_bytes_per_block": "shared_bytes_per_block",
     "shared.static_max_bytes_per_block": "static_shared_bytes_per_block",
@@ -28,19 +27,23 @@ _STATED = {
 }
 
 
-def limits(lab: Lab, _base: Device) -> Iterator[Figure]:
+def limits(lab: Lab, base: Device) -> Iterator[Figure]:
     """Read what the driver states."""
     facts = lab.facts()
     for field, key in _STATED.items():
         if key in facts:
-            yield Figure(field, facts[key], 0.0, f"the driver's {key}")
+            yield Figure(field, facts[key], 0.0, f"the driver's {key}", stated=True)
+    if facts.get("l2_bytes"):
+        dies = _dies(facts, base)
+        how = "the driver's l2_bytes" + (f", which is that of one of {dies} dies" if dies > 1 else "")
+        yield Figure("l2.capacity_bytes", dies * int(facts["l2_bytes"]), 0.0, how, stated=True)
     if {"threads_per_sm", "warp_size"} <= facts.keys():
         warps = int(facts["threads_per_sm"]) // int(facts["warp_size"])
-        yield Figure("limits.warps_per_sm", warps, 0.0, "the driver's threads_per_sm over its warp_size")
+        yield Figure("limits.warps_per_sm", warps, 0.0, "the driver's threads_per_sm over its warp_size", stated=True)
     peak = peak_dram_bytes_per_s(facts)
     if peak is not None:
         how = f"two transfers a cycle of {facts['max_memory_hz'] / 1e6:.0f} MHz over {facts['memory_bus_bits']} bits"
-        yield Figure("dram.bandwidth_bytes_per_s", peak, 0.0, how)
+        yield Figure("dram.bandwidth_bytes_per_s", peak, 0.0, how, stated=True)
 
 
 def peak_dram_bytes_per_s(facts: Mapping[str, Any]) -> float | None:
@@ -53,3 +56,26 @@ def peak_dram_bytes_per_s(facts: Mapping[str, Any]) -> float | None:
     if not hz or not bits or (facts.get("vendor") == "AMD" and bits < 1024):
         return None
     return float(round(2.0 * hz * bits / 8, -6))
+
+
+def l2_bytes_of(facts: Mapping[str, Any], base: Device) -> int:
+    """Return the L2 that one SM's loads find, as the driver states it (of one die on AMD), or as stored."""
+    return int(facts.get("l2_bytes") or base.l2.capacity_bytes)
+
+
+def cached_bytes(facts: Mapping[str, Any], base: Device) -> int:
+    """Return what any cache may hold: all of L2, or the cache on the side of memory, which no driver states."""
+    side = 0 if base.memory_side_cache is None else base.memory_side_cache.capacity_bytes
+    return max(l2_bytes_of(facts, base) * _dies(facts, base), side)
+
+
+def _dies(facts: Mapping[str, Any], base: Device) -> int:
+    """Return how many dies' L2 a driver leaves out.
+
+    ROCm states the L2 of one die: 4 MB of an MI300X's 8 × 4 MB (github.com/ROCm/legacy-rocm-build, issue 4203). A partition
+    of a board has fewer SMs, and no other die's L2.
+    """
+    stated, stored = int(facts.get("l2_bytes") or 0), base.l2.capacity_bytes
+    if not stated or facts.get("vendor") != "AMD" or facts["sm_count"] != base.sm_count or stored % stated:
+        return 1
+    return max(stored // stated, 1)

@@ -67,6 +67,10 @@ def profile_text(name: str, facts: Mapping[str, Any], base: Device, figures: Seq
         sources[figure.field] = f"{said}: {_how(figure)}"
     l2 = values["l2"]
     l2["effective_capacity_bytes"] = min(l2["effective_capacity_bytes"], l2["capacity_bytes"])
+    carried = 2 * values["sm_count"] * l2["sm_bytes_per_cycle"]
+    if l2["bandwidth_bytes_per_cycle"] > carried:  # of a part of the stored GPU
+        l2["bandwidth_bytes_per_cycle"] = carried
+        sources["l2.bandwidth_bytes_per_cycle"] = f"inferred: what the SMs' ports carry both ways, less than {base.name} has"
     head = {"name": name, "title": facts["name"], "architecture": base.architecture, "aliases": []}
     lines = f"# Written by `costmodel probe`; what it could not measure is that of {base.name}.\n"
     whole = head | values | {"sources": dict(sorted(sources.items()))}

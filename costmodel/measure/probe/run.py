@@ -98,6 +98,7 @@ def probe(
     *,
     limit_s: float = LIMIT_S,
     told: Callable[[str, int, int], None] = lambda _name, _done, _all: None,
+    began: Callable[[str], None] = lambda _benchmark: None,
 ) -> Probed:
     """Measure a machine and write its profile.
 
@@ -107,6 +108,7 @@ def probe(
         against: stored profile to compare with; that of the GPU's name, else one of its architecture, if None.
         limit_s: seconds after which no further group is begun.
         told: is told each group's name as it begins, how many are done, and of how many.
+        began: is told each benchmark as it begins; those of the journal are not run.
 
     Raises:
         MeasureError: the file exists, no stored profile fits, or the GPU's context is lost (run it again: it resumes).
@@ -115,7 +117,7 @@ def probe(
     path = default_path(str(facts["name"])) if out is None else out
     refuse_existing(path)
     base = _base(str(facts["name"]), str(facts["compute_capability"]), against)
-    journal = Journal(lab, path.with_suffix(".jsonl"))
+    journal = Journal(lab, path.with_suffix(".jsonl"), began)
     start, figures, unmeasured = lab.clock_s(), list[Figure](), list[str]()
     for done, (name, group) in enumerate(GROUPS.items()):
         told(name, done, len(GROUPS) + 1)
