@@ -1,0 +1,166 @@
+"""`from_helion`: a bound Helion kernel and a configuration as a kernel that can be counted and priced, without compiling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from costmodel.cost import Cost, Scorer, estimate
+from costmodel.counts import traffic
+from costmodel.device import Device, find_device
+from costmodel.errors import CostModelError, UnsupportedError
+from costmodel.frontends.helion.building import Building
+from costmodel.frontends.helion.graphs import Reader
+from costmodel.ir import Kernel
+
+__all__ = ["HelionKernel", "HelionSpace", "from_helion"]
+
+_STRUCTURE = ("loop_orders", "reduction_fusion")
+"""What of a configuration makes another description, beside which reductions are loops."""
+_ADDRESSES = 24
+"""Registers for addresses, masks and loop counts. Inferred: 20 to 30 of ptxas' for element-wise kernels of Triton's."""
+_MOST_REGISTERS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class HelionKernel:
+    """A Helion kernel as a configuration has it."""
+
+    kernel: Kernel
+    """Its sizes are blocks, threads, stages and what follows from them: one description for many configurations."""
+    sizes: dict[str, int]
+    """Of the configuration."""
+    notes: tuple[str, ...]
+    """Where the description says something else than the kernel, and what."""
+
+    def requested_bytes(self) -> int:
+        """Bytes of the elements that the kernel loads and stores in global memory."""
+        flows = traffic(self.kernel).bind(**self.sizes)
+        return sum(int(f.requested_bytes) for f in flows if {f.source, f.target} == {"l1", "register"})
+
+    def estimate(self, device: Device | str) -> Cost:
+        """Predict the time of one launch."""
+        return estimate(self.kernel, device, **self.sizes)
+
+
+@dataclass(slots=True)
+class HelionSpace:
+    """A bound kernel's configurations, each structure of which (order, rolled reductions, …) is described once."""
+
+    bound: Any
+    _known: dict[tuple[Any, ...], tuple[Building, tuple[str, ...]] | UnsupportedError] = field(default_factory=dict)
+
+    def kernel(self, config: Any = None) -> HelionKernel:
+        """The kernel as a configuration has it.
+
+        Args:
+            config: Helion's; the spec's default if left out.
+
+        Raises:
+            UnsupportedError: something in the kernel or the configuration is not understood.
+        """
+        import helion
+
+        spec = self.bound.config_spec
+        given = dict(spec.default_config()) | dict(config or {})
+        with self.bound.env, self.bound.host_function:
+            config = spec.normalized_config(helion.Config(**given))
+            self._check(config)
+            building, notes = self._building(config)
+            sizes = {"threads": 32 * config.num_warps, "stages": config.num_stages}
+            for n, info in enumerate(self.bound.env.block_sizes):
+                length = info.from_config(config)
+                sizes[f"block_{n}"] = length if isinstance(length, int) else 1
+        return HelionKernel(building.kernel, building.sizes(sizes), (*notes, *_notes(config)))
+
+    def score(self, configs: Iterable[Any], device: Device | str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Seconds of configurations, priced together: infinite where one cannot run, NaN where it is not understood."""
+        device = device if isinstance(device, Device) else find_device(device)
+        groups: dict[int, tuple[Kernel, list[int], list[dict[str, int]]]] = {}
+        seconds: list[float] = []
+        for n, config in enumerate(configs):
+            seconds.append(float("nan"))
+            try:
+                found = self.kernel(config)
+            except CostModelError:
+                continue
+            _, rows, sizes = groups.setdefault(id(found.kernel), (found.kernel, [], []))
+            rows.append(n)
+            sizes.append(found.sizes)
+        result = np.array(seconds)
+        for kernel, rows, sizes in groups.values():
+            result[rows] = Scorer(kernel, device).score(pd.DataFrame(sizes)).seconds
+        return result
+
+    def _check(self, config: Any) -> None:
+        for name in ("flatten_loops", "epilogue_subtile"):
+            value = config.config.get(name)
+            if any(value) if isinstance(value, list) else value:
+                raise UnsupportedError(
+                    f"Helion kernel {self.bound.kernel.name}: {name}={value}; expected a configuration without"
+                )
+
+    def _building(self, config: Any) -> tuple[Building, tuple[str, ...]]:
+        """The description of a configuration's structure, and notes on the kernel."""
+        chunks = tuple(c is not None for c in config.reduction_loops)
+        key = (*(repr(config.config.get(name)) for name in _STRUCTURE), chunks)
+        if key not in self._known:
+            try:
+                reading = Reader(self.bound, config).read()
+                self._known[key] = (Building(self.bound.kernel.name, reading, _registers(self.bound)), reading.notes)
+            except UnsupportedError as error:
+                self._known[key] = error
+        known = self._known[key]
+        if isinstance(known, UnsupportedError):
+            raise known
+        return known
+
+
+def from_helion(bound: Any, config: Mapping[str, Any] | Any = None) -> HelionKernel:
+    """What a bound kernel does under a configuration, from its graphs: nothing is compiled, no GPU is needed.
+
+    Args:
+        bound: `kernel.bind(arguments)`, on tensors of the CPU or fake ones.
+        config: Helion's; the default one if left out. To price many, keep a `HelionSpace`.
+
+    Raises:
+        UnsupportedError: something in the kernel or the configuration is not understood; the message names it.
+    """
+    return HelionSpace(bound).kernel(config)
+
+
+def _notes(config: Any) -> tuple[str, ...]:
+    found = []
+    if str(config.config.get("pid_type", "flat")).startswith("persistent"):
+        found.append("persistent programs are described as a block for each tile")
+    if any(n > 1 for n in config.config.get("l2_groupings") or ()):
+        found.append("blocks are taken row after row, not in groups")
+    if "tensor_descriptor" in str(config.config.get("indexing")):
+        found.append("copies by tensor descriptor are described as loads")
+    return tuple(found)
+
+
+def _registers(bound: Any) -> Any:
+    """Registers of a thread from the tiles that live together, as Helion's facts tell, by sizes."""
+    spec = bound.config_spec
+    fact = spec.kernel_matmul_fact or spec.reduction_kernel_fact
+    steps = fact.live_tile_steps if fact is not None else ()
+
+    def derive(sizes: dict[str, int]) -> int:
+        most = max((sum(_live_bytes(t, sizes) for t in step) for step in steps), default=0)
+        return min(_ADDRESSES + -(-most // (4 * sizes["threads"])), _MOST_REGISTERS)
+
+    return derive
+
+
+def _live_bytes(tile: Any, sizes: dict[str, int]) -> int:
+    if tile.kind == "global":
+        return 0
+    count = tile.itemsize
+    for number, extent in zip(tile.dim_block_ids, tile.static_dims, strict=True):
+        count *= extent or 1 if number is None else sizes.get(f"block_{number}", 1)
+    return int(count)
