@@ -9,6 +9,7 @@ __all__ = [
     "CostModelError",
     "DataError",
     "DescriptionError",
+    "MeasureError",
     "ProfileError",
     "SizeError",
     "UnsupportedError",
@@ -37,3 +38,7 @@ class ProfileError(CostModelError):
 
 class DataError(CostModelError):
     """A data file cannot be used: unreadable, or without the columns that are needed."""
+
+
+class MeasureError(CostModelError):
+    """A live GPU, or a kernel on it, cannot be measured; says what failed and what to do."""

@@ -1,12 +1,18 @@
 """Timing targets, run alone by `make bench`: best of several runs, beside another way to the same numbers in the same run."""
 
+import io
+import itertools
+import json
+import random
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
+from costmodel.adapters.json_lines import ScoreStream, lines
 from costmodel.cost import Scorer, estimate, find_description, search_space
 from costmodel.device import find_device
 from costmodel.ir import Description
@@ -97,3 +103,37 @@ def test_a_million_configurations():
 def _warm():
     """Imports and first traces are not what is timed."""
     estimate(find_description("gemm_clblast"), "V100", **ONE)
+
+
+def test_fifty_thousand_requests_a_second_as_json_lines():
+    """Lines of a known kernel, in batches as `costmodel score` reads them; against one estimate at a time, whose JSON is free."""
+    tiles = [
+        {"BM": bm, "BN": bn, "BK": bk, "TM": tm, "TN": tn}
+        for bm, bn in itertools.product((32, 64, 128, 256), repeat=2)
+        for bk in (8, 16, 32)
+        for tm, tn in itertools.product((4, 8, 16), repeat=2)
+    ]
+    draw = random.Random(1)
+    requests: list[dict[str, Any]] = [
+        {
+            "id": n,
+            "kernel": "gemm",
+            "device": "H100",
+            "sizes": {**draw.choice(tiles), **{s: draw.randrange(4, 64) * 256 for s in "MNK"}},
+        }
+        for n in range(50_000)
+    ]
+    text = "\n".join(json.dumps(r) for r in requests).encode()
+    stream = ScoreStream()
+
+    def whole():
+        for batch in lines(io.BufferedReader(io.BytesIO(text))):
+            stream.answers(batch)
+
+    whole()
+    seconds = _best(whole, 5)
+    feasible = [r["sizes"] for r in requests[:200] if json.loads(stream.answers([json.dumps(r).encode()])[0])["seconds"]]
+    gemm = find_description("gemm")
+    alone = _best(lambda: [estimate(gemm, "H100", **sizes) for sizes in feasible], 1) / len(feasible)
+    print(f"\n{len(requests) / seconds:,.0f} requests/s as JSON Lines; {1 / alone:,.0f} estimates/s one at a time")
+    assert len(requests) / seconds >= 50_000

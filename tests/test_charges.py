@@ -151,8 +151,8 @@ def test_the_last_that_a_launch_touches_stays_in_l2():
     """4096² written from 4110² read on a 2080 Ti: 0.960 of it was counted as written (KTT's convolution)."""
     gpu = find_device("RTX_2080_Ti")
     everything = 4.0 * (4096**2 + 4110**2)
-    assert 1.0 - float(dirty_share(column(everything), gpu)[0]) == pytest.approx(0.960, abs=0.003)
-    assert float(dirty_share(column(1.0), gpu)[0]) == 1.0
+    assert 1.0 - float(dirty_share(column(everything), gpu.l2.effective_capacity_bytes)[0]) == pytest.approx(0.960, abs=0.003)
+    assert float(dirty_share(column(1.0), gpu.l2.effective_capacity_bytes)[0]) == 1.0
 
 
 def test_l1_is_what_shared_memory_leaves():

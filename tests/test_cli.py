@@ -88,11 +88,11 @@ def written(path: Path, content: str | bytes) -> Path:
 def test_alone_it_explains_itself(cli):
     done = cli()
     assert (done.code, done.err) == (0, "")
-    for command in ("devices", "estimate", "rank", "validate"):
+    for command in ("devices", "estimate", "rank", "probe", "validate"):
         assert re.search(rf"^  {command}  .*[a-z]\.$", done.out, re.M), f"the summary of {command} is cut short"
 
 
-@pytest.mark.parametrize("command", ["devices", "estimate", "rank", "validate"])
+@pytest.mark.parametrize("command", ["devices", "estimate", "rank", "probe", "validate"])
 def test_help_has_an_example(cli, command):
     done = cli(command, "--help")
     assert done.code == 0
@@ -108,11 +108,37 @@ def test_devices(cli):
     done = cli("devices")
     assert done.code == 0
     lines = done.out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == list(device_names())
+    names = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert sorted(names) == list(device_names())
+    assert len(names) >= 40
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if line != line.rstrip()]
     listed = cli("devices", "--json").json
     assert [d["name"] for d in listed] == list(device_names())
+
+
+def test_devices_stand_under_their_architecture_the_oldest_first(cli):
+    architecture, heads, place = "", [], {}
+    for line in cli("devices").out.splitlines()[2:]:
+        head = re.match(r"(\w+) (\S+) \((.+)\)$", line)
+        if head:
+            heads.append((head[1], head[3]))
+            architecture = head[2]
+        elif line.startswith("  "):
+            place[line.split()[0]] = architecture
+    assert place == {name: find_device(name).architecture for name in device_names()}
+    nvidia = [float(capability) for vendor, capability in heads if vendor == "NVIDIA"]
+    assert nvidia == sorted(nvidia)
+    assert nvidia[-1] == 12.0
+    names = list(place)
+    assert names.index("a30") < names.index("a100_pcie_40gb"), "numbers by their value"
+
+
+def test_wide_consoles_show_titles_and_capacities(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    text = cli("devices").out
+    assert re.search(r"^  h200 +132 +66\.9 T +989 T +4\.80 TB/s +141 GiB +50 MiB +NVIDIA H200$", text, re.M)
+    assert max(map(len, text.splitlines())) <= 140
 
 
 @pytest.mark.parametrize("name", ["H100", "MI50", "Tesla-K40"])
@@ -124,15 +150,56 @@ def test_every_figure_of_a_device_is_printed_with_its_source(cli, name):
     assert max(map(len, text.splitlines())) <= 80
     table, _, sources = text.partition("\nSources\n")
     flat = " ".join(sources.split())
-    numbers = {source: number for number, source in re.findall(r"^ *(\d+)  (.*(?:\n {8}.*)*)", sources, re.M)}
+    cited = dict(re.findall(r"^ *(\d+)  (.*(?:\n {8}.*)*)", sources, re.M))
     for source in set(device.sources.values()):
         assert " ".join(source.split()) in flat
-    assert len(numbers) == len(set(device.sources.values()))
-    assert re.search(r"^dram\.bandwidth_bytes_per_s +\S+ +\d+$", table, re.M)
+    assert len(cited) == len(set(device.sources.values()))
+    for path, source in device.sources.items():
+        line = re.search(rf"^{re.escape(path)} +\S.*? (inferred)? +(\d+)$", table, re.M)
+        assert line, path
+        assert " ".join(cited[line[2]].split()) == " ".join(source.split())
+        assert bool(line[1]) == source.startswith("inferred")
     values = cli("devices", name, "--json").json
     assert values["sources"] == device.sources
     assert values["dram"]["bandwidth_bytes_per_s"] == device.dram.bandwidth_bytes_per_s
     assert values["peak_fp32_flops_per_s"] == costmodel.device.peak_flops_per_s(device)
+
+
+def test_sheet_gives_units_peaks_and_ridges(cli):
+    """Of an H100 SXM: 989 TFLOP/s of fp16 over 3.352 TB/s and over 4110 bytes a cycle at 1.98 GHz."""
+    text = cli("devices", "H100").out
+    for line in (
+        r"DRAM +80 GiB, 3\.35 TB/s, 3\.19 TB/s \(95 %\) achievable",
+        r"an SM holds +2,048 threads, 64 warps, 32 blocks; there are 132 SMs",
+        r"vector fp64 +33\.5 TFLOP/s +9\.98 FLOP/byte +4\.11 FLOP/byte",
+        r"matrix fp16 +989 TFLOP/s +295 FLOP/byte +122 FLOP/byte",
+        r"matrix int8 +1\.98 POP/s +590 OP/byte +243 OP/byte",
+        r"clock\.boost_hz +1\.98 GHz +1",
+        r"dram\.bandwidth_bytes_per_s +3\.352 TB/s +1",
+        r"dram\.latency_cycles +650 cycles +\d+",
+        r"l2\.capacity_bytes +52,428,800 bytes +1",
+        r"launch_overhead_s +2 µs +inferred +\d+",
+    ):
+        assert re.search(rf"^{line}$", text, re.M), line
+    values = cli("devices", "H100", "--json").json
+    assert values["matrix_peaks_flops_per_s"]["fp16"] == pytest.approx(989.4e12, rel=0.001)
+    assert values["ridges_flops_per_byte"]["matrix fp16"]["l2"] == pytest.approx(989.4e12 / (4110 * 1.98e9), rel=0.001)
+    assert values["l2_bytes_per_s"] == 4110 * 1.98e9
+
+
+def test_a_device_without_matrix_units_has_no_such_peak(cli):
+    assert "matrix" not in cli("devices", "GTX 1650").out.partition("Figures")[0]
+    assert cli("devices", "GTX 1650", "--json").json["matrix_peaks_flops_per_s"] == {}
+
+
+def test_schemas_are_written_into_a_folder(cli, tmp_path):
+    done = cli("devices", "--schema", tmp_path)
+    assert done.code == 0
+    assert done.err.splitlines() == [
+        f"wrote {tmp_path / 'board.schema.json'}",
+        f"wrote {tmp_path / 'architectures' / 'architecture.schema.json'}",
+    ]
+    assert json.loads((tmp_path / "board.schema.json").read_text(encoding="utf-8"))["title"] == "Board profile of costmodel"
 
 
 def test_estimate(cli):
@@ -355,8 +422,9 @@ def test_a_query_may_choose_one_of_several_gpus(cli, tmp_path):
         (["frobnicate"], "no such command 'frobnicate'.*; see costmodel --help"),
         (["devices", "--jsn"], "no such option.*--jsn.*; see costmodel devices --help"),
         (["devices", "H1000"], "unknown GPU 'H1000'; did you mean h100_sxm"),
-        (["devices", ""], "unknown GPU ''; known: a100"),
+        (["devices", ""], "unknown GPU ''; known: a10"),
         (["devices", "/"], "unknown GPU '/'"),
+        (["devices", "H100", "--schema", "."], "--schema writes those of all profiles"),
         (["devices", "H100", "V100"], "unexpected extra argument"),
         (["estimate"], "missing argument"),
         (["estimate", "vector_add"], "missing option '--device'"),

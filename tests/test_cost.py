@@ -878,11 +878,17 @@ def test_an_array_larger_than_l2_comes_from_memory_each_time_it_is_read():
     assert dram(1 << 26, 10) == pytest.approx(10 * (4 << 26))  # 256 MiB do not
 
 
-def test_a_row_and_a_cost_name_the_same_bound():
-    table = pd.DataFrame({"N": [8192] * 3, "T": [16, 32, 32], "R": [4, 8, 2]})
+def test_a_row_and_a_cost_name_the_same_bound_and_terms():
+    table = pd.DataFrame({"N": [8192, 8192, 8192, 32], "T": [16, 32, 32, 32], "R": [4, 8, 2, 8]})
     for name in ("transpose_naive", "transpose_shared", "transpose_padded"):
-        bounds = Scorer(find_description(name), "V100").score(table).bound
-        assert list(bounds) == [estimate(find_description(name), "V100", **row).bound for row in table.to_dict("records")]
+        scores = Scorer(find_description(name), "V100").score(table)
+        costs = [estimate(find_description(name), "V100", **row) for row in table.to_dict("records")]
+        assert list(scores.bound) == [cost.bound for cost in costs]
+        assert scores.bound[3] == "launch"
+        assert sum(scores.terms.values()) == pytest.approx(scores.seconds, rel=1e-12)
+        for row, cost in enumerate(costs):
+            shares = {name: values[row] for name, values in scores.terms.items() if values[row]}
+            assert shares == pytest.approx({term.name: term.share_s for term in cost.terms if term.share_s})
 
 
 def _plain(k, *, N):

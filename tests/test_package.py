@@ -60,13 +60,12 @@ def test_every_error_is_a_costmodel_error():
     assert all(issubclass(error, costmodel.CostModelError) for error in errors)
 
 
-def test_the_dependencies_of_both_commands_leave_torch_out():
+def test_what_the_package_itself_needs_leaves_torch_out():
+    """`make demo` installs that much; `make test` adds torch and Triton, which check our own kernels on the CPU."""
     project = (ROOT / "pyproject.toml").read_text()
     core = re.search(r"^dependencies = \[(.*?)^\]", project, re.S | re.M)
-    dev = re.search(r"^dev = \[(.*?)^\]", project, re.S | re.M)
     assert core
-    assert dev
-    assert not re.search(r"torch|triton|matplotlib", core[1] + dev[1])
+    assert not re.search(r"torch|triton|matplotlib", core[1])
 
 
 def test_the_wheel_holds_the_package_its_profiles_and_its_descriptions(tmp_path):

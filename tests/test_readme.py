@@ -22,7 +22,7 @@ DOCUMENTS = [
     for path in (*ROOT.glob("*.md"), *(ROOT / "hardware_profiles").glob("*.md"), *(ROOT / "validation").rglob("*.md"))
     if path.name != "LICENSE"
 ]
-COMMANDS = ("devices", "estimate", "rank", "validate")
+COMMANDS = ("devices", "estimate", "measure", "probe", "rank", "score", "validate")
 
 
 def blocks(text: str) -> list[str]:

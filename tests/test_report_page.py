@@ -16,8 +16,8 @@ import pytest
 
 from costmodel.cli import main
 from costmodel.errors import DataError
+from costmodel.provenance import Provenance
 from costmodel.validate.page import markdown, page, write_report
-from costmodel.validate.provenance import Provenance
 from costmodel.validate.run import Report, compare, prepare
 from costmodel.validate.suite import Choice, Skipped, load_files, reports
 from tests.test_suite import timed

@@ -18,11 +18,11 @@ from scipy import stats
 from costmodel import Scorer, find_device
 from costmodel.cost import CHARGES, DatasetMapping, find_description
 from costmodel.errors import DataError, DescriptionError
+from costmodel.provenance import provenance
 from costmodel.validate import baselines, load, metrics, validate
 from costmodel.validate.baselines import Others
 from costmodel.validate.failures import foresight, is_resource, kind
 from costmodel.validate.fitted import FITTED, fits_on
-from costmodel.validate.provenance import provenance
 from costmodel.validate.run import Report, compare, prepare
 from costmodel.validate.samples import MOST_POINTS, points
 from costmodel.validate.suite import Choice, Skipped, load_files, reports

@@ -89,6 +89,13 @@ def test_they_do_on_ampere_too(name, converted, interpreted):
     assert converted(name, "sm_80").requested_bytes(**CASES[name].sizes) == sum(interpreted[name].values())
 
 
+def test_block_pointers_are_pointers():
+    if tuple(int(n) for n in triton.__version__.split(".")[:2]) > (3, 6):
+        pytest.skip("Triton deprecated block pointers after 3.6, and removed them in 3.9")
+    case = triton_cases.BLOCK_POINTER
+    assert conversion(case).requested_bytes(**case.sizes) == 80 * 144 * 2 + 80 * 4
+
+
 @pytest.mark.parametrize(
     "name", [n for n in CASES if n not in ("attention", "persistent matmul", "persistent matmul of many tiles")]
 )

@@ -7,7 +7,8 @@ its re-use shrinks towards the distinct bytes by the share of lines that outlive
 
 L1 replaces, in small sets, any line not used lately; L2 the least recently used of a set. Addresses are
 hashed over the sets of both. Stores write through L1, sector by sector, and stay in L2
-until it needs their place. Launches follow each other: what fits L2 is still there from the last one.
+until it needs their place. Launches follow each other: what fits L2 is still there from the last one. A cache
+on the side of memory (Infinity Cache) passes on what L2 would if it were as large.
 
 Source: loops and distances as in the layer conditions of kerncraft and warpspeed (Ernst et al., JPDC 173, 2023).
 Jia et al. 2018, Dissecting the NVIDIA Volta GPU architecture, chapter 3: L1 of Volta is not LRU.
@@ -171,9 +172,9 @@ def wave_shape(concurrent: Floats, grid: tuple[Ints, Ints, Ints]) -> tuple[Ints,
     return shape[0], shape[1], shape[2]
 
 
-def dirty_share(everything_bytes: Floats, device: Device) -> Floats:
-    """Share of the stored bytes that are still in L2 when the launch ends: it holds the last that was touched."""
-    share: Floats = np.minimum(device.l2.effective_capacity_bytes / np.maximum(everything_bytes, 1.0), 1.0)
+def dirty_share(everything_bytes: Floats, capacity_bytes: float) -> Floats:
+    """Share of the stored bytes that are still in the last cache when the launch ends: it holds the last that was touched."""
+    share: Floats = np.minimum(capacity_bytes / np.maximum(everything_bytes, 1.0), 1.0)
     return share
 
 

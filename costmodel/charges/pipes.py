@@ -97,7 +97,7 @@ def arithmetic_rate(kind: str, dtype: str, device: Device) -> tuple[str, float]:
     if kind in ("special", "convert"):
         return kind, t.special if kind == "special" else t.conversion
     if kind == "integer" or dtype.startswith("i"):
-        return ("fma" if t.int32_on_fma_lanes else "integer"), t.int32_add
+        return ("fma" if t.int32_on_fma_lanes else "integer"), t.int32_mul if kind == "fma" else t.int32_add
     if dtype == "f64":
         return "fma f64", t.fp64_fma
     if dtype in ("f16", "bf16") and t.fp16_fma:

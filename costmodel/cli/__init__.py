@@ -1,4 +1,4 @@
-"""The command line: `costmodel devices | estimate | rank | validate`.
+"""The command line: `costmodel devices | estimate | rank | score | measure | probe | validate`.
 
 Deliberate errors (`CostModelError`) become one line on stderr and exit code 2. `--json` prints JSON
 and nothing else on stdout.
@@ -7,24 +7,26 @@ and nothing else on stdout.
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from costmodel import __version__
 from costmodel.cli import show
+from costmodel.cli.devices import device_sheet, device_table, device_values
 from costmodel.cli.inputs import columns, settings, table_of, told
+from costmodel.cli.measuring import measure_command
+from costmodel.cli.options import DeviceOption, Json, Sets, Target, print_result
+from costmodel.cli.probing import probe_command
+from costmodel.cli.score import score_command
 from costmodel.cost import estimate, find_description, rank
-from costmodel.device import device_names, find_device
+from costmodel.device import device_names, find_device, write_schemas
 from costmodel.errors import CostModelError, DataError
 from costmodel.measure import compiled_registers
-from costmodel.report import as_dict, breakdown, jsonable
-from costmodel.report.text import plain
+from costmodel.report import as_dict, breakdown
 from costmodel.validate import Report
 from costmodel.validate.page import write_report
 from costmodel.validate.suite import Choice, Skipped, data_files, load_files, reports
@@ -38,11 +40,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Target = Annotated[str, typer.Argument(help="file.py:function, or the name of a description that comes with the package.")]
-DeviceOption = Annotated[str, typer.Option("--device", "-d", help="Name, alias or profile file of a GPU.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="K=V", help="Value of an argument; repeat for each.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _Usage: type[BaseException] = typer.BadParameter.__mro__[1]
 """Mistakes in the options; Typer has its own copy of this class in some versions and click's in others."""
@@ -64,18 +61,27 @@ def _options(
 @app.command("devices")
 def devices_command(
     name: Annotated[str | None, typer.Argument(help="Name or alias: print its sheet with sources.")] = None,
+    schema: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the JSON Schemas of profiles into a folder of them, for editors.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the GPUs that have a profile, or print one profile.
 
     Example: costmodel devices H100
     """
+    if schema is not None and name is not None:
+        raise typer.BadParameter("--schema writes those of all profiles; leave out the name")
+    if schema is not None:
+        for written in write_schemas(schema):
+            typer.echo(f"wrote {written}", err=True)
+        return
     if name is not None:
         device = find_device(name)
-        _print(show.device_values(device), show.device_sheet(device), as_json)
+        print_result(device_values(device), device_sheet(device), as_json)
         return
     known = [find_device(n) for n in device_names()]
-    _print([show.device_values(d) for d in known], show.device_table(known), as_json)
+    print_result([device_values(d) for d in known], device_table(known), as_json)
 
 
 @app.command("estimate")
@@ -98,7 +104,7 @@ def estimate_command(
         told = compiled_registers(description, device, **sizes)
         registers, spilled = told.registers, told.spilled_words
     cost = estimate(description, device, registers=registers, spilled=spilled, **sizes)
-    _print(as_dict(cost), breakdown(cost), as_json)
+    print_result(as_dict(cost), breakdown(cost), as_json)
 
 
 @app.command("rank")
@@ -129,7 +135,7 @@ def rank_command(
         "infeasible": best.attrs["infeasible"],
         "best": best.to_dict("records"),
     }
-    _print(values, show.ranking(values, best), as_json)
+    print_result(values, show.ranking(values, best), as_json)
 
 
 @app.command("validate")
@@ -188,17 +194,12 @@ def validate_command(
     if report is not None:
         for written in write_report(report, found, skipped):
             typer.echo(f"wrote {written}", err=True)
-    _print([show.report_values(r) for r in found], show.reports(found), as_json)
+    print_result([show.report_values(r) for r in found], show.reports(found), as_json)
 
 
-def _print(values: Any, shown: Any, as_json: bool) -> None:
-    console = Console()
-    if as_json:
-        typer.echo(json.dumps(jsonable(values), indent=1))
-    elif console.is_terminal:
-        console.print(shown)
-    else:
-        typer.echo(plain(shown, console.width))
+app.command("measure")(measure_command)
+app.command("probe")(probe_command)
+app.command("score")(score_command)
 
 
 def main() -> None:

@@ -66,8 +66,16 @@ def _value(name: str, text: str, description: Description) -> Any:
         raise SizeError(f"--set {name}={shown}: expected a whole number") from None
 
 
-def table_of(description: Description, space: Path | None, fixed: dict[str, Any]) -> pd.DataFrame:
+def table_of(
+    description: Description, space: Path | None, fixed: dict[str, Any], own: dict[str, Any] | None = None
+) -> pd.DataFrame:
     """The configurations of a space file (or the description's own space), with the fixed arguments on top.
+
+    Args:
+        description: whose arguments they are.
+        space: a file; None for the description's own space.
+        fixed: arguments with one value.
+        own: the description's own space, if not its SPACE.
 
     Raises:
         DataError: the file cannot be read or names unknown arguments; there is no space.
@@ -75,7 +83,7 @@ def table_of(description: Description, space: Path | None, fixed: dict[str, Any]
     """
     if space is not None and space.suffix in (".csv", ".parquet"):
         return _read_table(space).assign(**fixed)
-    values = search_space(description) if space is None else _read_space(space)
+    values = own or search_space(description) if space is None else _read_space(space)
     if values is None:
         raise DataError(
             f"{description.name} has no search space of its own; give one with --space FILE (argument: list of values)"

@@ -11,84 +11,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from costmodel.device import Device, achievable_dram_bytes_per_s, peak_flops_per_s, ridge_flops_per_byte
 from costmodel.report.facts import assignments
 from costmodel.report.text import Fitting, grid, pairs
-from costmodel.report.units import binary_bytes, percent, rate, ratio, seconds, si
+from costmodel.report.units import percent, ratio, seconds
 from costmodel.validate import Report
 from costmodel.validate.suite import Skipped
 
-__all__ = ["device_sheet", "device_table", "device_values", "ranking", "report_values", "reports", "skipped_lines"]
-
-
-def device_values(device: Device) -> dict[str, Any]:
-    """A profile and its derived peaks."""
-    return {
-        **asdict(device),
-        "peak_fp32_flops_per_s": peak_flops_per_s(device),
-        "achievable_dram_bytes_per_s": achievable_dram_bytes_per_s(device),
-        "ridge_flops_per_byte": ridge_flops_per_byte(device),
-    }
-
-
-def device_table(devices: Sequence[Device]) -> RenderableType:
-    """One line for each GPU."""
-    built = grid()
-    for head in ("name", "architecture"):
-        built.add_column(head, no_wrap=True)
-    for head in ("SMs", "fp32 peak", "DRAM", "L2"):
-        built.add_column(head, justify="right", no_wrap=True)
-    for d in devices:
-        built.add_row(
-            d.name,
-            d.architecture,
-            str(d.sm_count),
-            si(peak_flops_per_s(d), "FLOP/s"),
-            rate(d.dram.bandwidth_bytes_per_s, "B"),
-            binary_bytes(d.l2.capacity_bytes),
-        )
-    return built
-
-
-def device_sheet(device: Device) -> RenderableType:
-    """Everything about one GPU, each figure with its source."""
-    head = (
-        ("GPU", f"{device.title} ({device.name})"),
-        ("architecture", f"{device.vendor} {device.architecture}, {device.compute_capability}"),
-        ("also known as", ", ".join(device.aliases) or "–"),
-        ("fp32 peak", si(peak_flops_per_s(device), "FLOP/s")),
-        ("DRAM", f"{rate(device.dram.bandwidth_bytes_per_s, 'B')}, {percent(device.dram.achievable_fraction)} of it achievable"),
-        ("ridge", f"{ratio(ridge_flops_per_byte(device))} FLOP per DRAM byte"),
-    )
-    built = grid()
-    built.add_column("figure", no_wrap=True)
-    built.add_column("value", justify="right", no_wrap=True)
-    built.add_column("source", justify="right", no_wrap=True)
-    numbers: dict[str, int] = {}
-    for path, value in _figures(asdict(device)):
-        source = device.sources.get(path, "")
-        number = str(numbers.setdefault(source, len(numbers) + 1)) if source else ""
-        built.add_row(path, _figure(value), Text(number, style="dim"))
-    sources = pairs(tuple((f"{number:>6}", source) for source, number in numbers.items()))
-    return Group(pairs(head, strong=1), Text(""), built, Text(""), Text("Sources", style="bold"), sources)
-
-
-def _figures(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        if name in ("sources", "aliases", "name", "title", "vendor", "architecture", "compute_capability"):
-            continue
-        if isinstance(value, dict):
-            found += _figures(value, f"{prefix}{name}.")
-        else:
-            found.append((f"{prefix}{name}", value))
-    return found
-
-
-def _figure(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return "–" if value is None else "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+__all__ = ["ranking", "report_values", "reports", "skipped_lines"]
 
 
 def ranking(values: dict[str, Any], best: pd.DataFrame) -> RenderableType:

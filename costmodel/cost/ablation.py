@@ -56,4 +56,4 @@ def ideal_access(a: AccessTotals, device: Device, without: frozenset[str]) -> No
 def uncached(a: AccessTotals, device: Device) -> None:
     """Every requested sector comes from memory."""
     if a.plan.access.buffer.space == "global":
-        a.l2_bytes = a.dram_bytes = a.sectors * device.l2.sector_bytes
+        a.l2_bytes = a.side_bytes = a.dram_bytes = a.sectors * device.l2.sector_bytes

@@ -6,6 +6,7 @@ What one block, a wave of blocks, a row of waves and a layer of rows touch, and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,11 +65,22 @@ def fill_caches(launch: Launch, accesses: list[AccessTotals], warm: Warm | int =
     everything = united_bytes(used)
     share = l1_share_bytes(launch.held.blocks_per_sm, shared_allocation(launch.shared_bytes, device), device)
     prints = _from_l2(launch, sheet, share, asked, loads)
-    between = lost_between_launches(used, everything, warm, float(device.l2.effective_capacity_bytes))
-    _from_memory(launch, used, between, prints, share)
+    beyond = [replace(t) for t in used] if device.memory_side_cache is not None else used
+    for cached, capacity in zip((used, beyond), _capacities(device), strict=False):
+        _missed(launch, cached, lost_between_launches(cached, everything, warm, capacity), prints, share, capacity)
+    for t, missed in zip(used, beyond, strict=True):
+        t.side_bytes = t.dram_bytes
+        t.dram_bytes = np.minimum(missed.dram_bytes, t.side_bytes)
+        t.profiled_bytes = np.minimum(missed.profiled_bytes, t.profiled_bytes)
     if device.dram.ecc_covers_bytes:
         for t in used:
             t.check_share = check_share(_burst_bytes(t, launch.floats[launch.plan.trips] == 0, device), device)
+
+
+def _capacities(device: Device) -> tuple[float, ...]:
+    """Of L2, and of the cache behind it where there is one: it holds what L2 holds and more."""
+    l2, side = device.l2.effective_capacity_bytes, device.memory_side_cache
+    return (float(l2),) if side is None else (float(l2), float(max(side.capacity_bytes, l2)))
 
 
 def _itemsize(t: AccessTotals) -> int:
@@ -81,11 +93,11 @@ def _from_l2(
     """Fill in what L1 fetches; the result is what one block touches in one pass of each scope of a load, in sectors."""
     device, f = launch.device, launch.floats
     sector, line = device.l2.sector_bytes, device.l1.line_bytes
-    prints = {id(t): [sheet.bytes(s.footprint, _itemsize(t), sector) for s in t.plan.scopes] for t in loads}
-    lines = {id(t): [sheet.bytes(s.footprint, _itemsize(t), line) for s in t.plan.scopes] for t in loads}
+    prints = {id(t.plan): [sheet.bytes(s.footprint, _itemsize(t), sector) for s in t.plan.scopes] for t in loads}
+    lines = {id(t.plan): [sheet.bytes(s.footprint, _itemsize(t), line) for s in t.plan.scopes] for t in loads}
     once, again = _Totals(), _Totals()
     for t in loads:
-        own = lines[id(t)]
+        own = lines[id(t.plan)]
         assert t.plan.singly is not None
         alone, there = sheet.bytes(t.plan.singly, _itemsize(t), line), asked[id(t.plan.access)] > 0.0
         for depth, s in enumerate(t.plan.scopes):
@@ -110,7 +122,7 @@ def _from_l2(
                     trips = once.members[key] if last else f[scopes[depth + 1].passes] / f[scopes[depth].passes]
                     room = share / line * (launch.held.blocks_per_sm if scopes[depth].straight else 1)
                     lost[key] = lost_by_use(once.sums[key] / line, again.sums[key] / line, trips, room)
-                fetched = reused(fetched, prints[id(t)][depth] * f[scopes[depth].passes] * full, lost[key])
+                fetched = reused(fetched, prints[id(t.plan)][depth] * f[scopes[depth].passes] * full, lost[key])
             fetched = np.maximum(fetched, np.minimum(asked[id(t.plan.access)] * sector, t.footprint_bytes))
         t.l2_bytes = fetched
     return prints
@@ -134,30 +146,31 @@ class _Totals:
         self.sums[key] = self.sums.get(key, _nothing()) + value
 
 
-def _from_memory(
+def _missed(
     launch: Launch,
     used: list[AccessTotals],
     between: Mapping[str, tuple[Floats, Floats]],
     prints: dict[int, list[Floats]],
     share: Floats,
+    capacity: float,
 ) -> None:
-    """Fill in what L2 fetches and writes back."""
+    """Fill in what a cache of this capacity, shared by all SMs, fetches and writes back."""
     plan, device, columns, f = launch.plan, launch.device, launch.columns, launch.floats
     resident = np.maximum(launch.held.blocks_per_sm.astype(np.float64), 1.0) * device.sm_count
     concurrent = np.minimum(launch.blocks.astype(np.float64), resident)
     x, y, z = (whole_rows(launch.whole[h], launch.rows) for h in plan.grid)
     grid = (x, y, z)
-    capacity, coarse = float(device.l2.effective_capacity_bytes), device.dram.sector_bytes
+    coarse = device.dram.sector_bytes
     coarser = max(coarse / device.l2.sector_bytes, 1.0)
     wave = wave_shape(concurrent, grid)
     waves = [g.astype(np.float64) / w for g, w in zip(grid, wave, strict=True)]
     inner = _evaluated(plan.waves, columns, wave)
     rows = _spans(plan, columns, used, (grid[0], wave[1], wave[2]), coarse)
     layers = _spans(plan, columns, used, (grid[0], grid[1], wave[2]), coarse)
-    steps = {id(t): [np.minimum(inner.bytes(p, _itemsize(t), coarse), t.footprint_bytes) for p in t.plan.wave] for t in used}
+    steps = {id(t.plan): [np.minimum(inner.bytes(p, _itemsize(t), coarse), t.footprint_bytes) for p in t.plan.wave] for t in used}
     sets: dict[_Loops, Floats] = {}
     for t in used:
-        for s, size in zip(t.plan.scopes, steps[id(t)], strict=True):
+        for s, size in zip(t.plan.scopes, steps[id(t.plan)], strict=True):
             sets[s.loops] = sets.get(s.loops, _nothing()) + size
     outer = [(rows, waves[1] * waves[2], sets[()]), (layers, waves[2], _total(rows))] if used else []
     outer_lost = [lost_by_age(distance, capacity) for _, _, distance in outer]
@@ -167,7 +180,7 @@ def _from_memory(
     alone, shared = _summed(firsts), united_bytes(firsts)
     fetched_before: dict[int, tuple[Floats, Floats]] = {}
     stores = [t for t in used if t.plan.kind == "store"]
-    of_wave = sum((steps[id(t)][0] for t in stores), _nothing())
+    of_wave = sum((steps[id(t.plan)][0] for t in stores), _nothing())
     stored = of_wave / np.maximum(concurrent, 1.0), of_wave  # what a block and a wave write while they keep what they read
     for t in used:
         if device.l2.channels and t.plan.step is not None:
@@ -181,19 +194,19 @@ def _from_memory(
             again = np.maximum(t.requested_bytes - t.footprint_bytes, 0.0) if is_atomic(t.plan) else 0.0
             written = np.minimum(asked, t.footprint_bytes + again * lost_by_age(t.footprint_bytes, capacity))
             t.dram_bytes = written * lost
-            t.profiled_bytes = written * (1.0 - dirty_share(distance, device))
+            t.profiled_bytes = written * (1.0 - dirty_share(distance, capacity))
             continue
-        own = steps[id(t)]
+        own = steps[id(t.plan)]
         if t.plan.tile is not None:
             tiles = _distinct_tiles(t.plan.tile, columns, wave, (grid[0], grid[1]))
-            own = own if tiles is None else [np.minimum(w, tiles * p) for w, p in zip(own, prints[id(t)], strict=True)]
+            own = own if tiles is None else [np.minimum(w, tiles * p) for w, p in zip(own, prints[id(t.plan)], strict=True)]
         scopes, count = t.plan.scopes, waves[0] * waves[1] * waves[2]
         fetched = np.minimum(t.l2_bytes * coarser, own[-1] * f[scopes[-1].passes] * np.maximum(count, 1.0))
         for depth in range(len(scopes) - 2, -1, -1):
             lost = inner_lost[scopes[depth + 1].loops]
             fetched = reused(fetched, own[depth] * f[scopes[depth].passes] * np.maximum(count, 1.0), lost)
         for (span, times, _), lost in zip(outer, outer_lost, strict=True):
-            fetched = reused(fetched, span[id(t)] * np.maximum(times, 1.0), lost)
+            fetched = reused(fetched, span[id(t.plan)] * np.maximum(times, 1.0), lost)
         fetched = reused(fetched, t.footprint_bytes, whole_lost)
         first = np.minimum(fetched, t.footprint_bytes)
         own_part = shared[t.plan.access.buffer.name] / np.maximum(alone.get(t.plan.access.buffer.name, _nothing()), 1.0)
@@ -204,7 +217,7 @@ def _from_memory(
             t.l2_bytes = t.l2_bytes * gone
             t.dram_bytes = np.minimum(fetched * lost_by_age(one + stored[1], capacity), t.l2_bytes * coarser)
         t.profiled_bytes = t.dram_bytes
-        fetched_before[id(t.plan.access)] = (prints[id(t)][0], own[0])
+        fetched_before[id(t.plan.access)] = (prints[id(t.plan)][0], own[0])
 
 
 def _evaluated(sheet: Any, columns: Mapping[str, Any], box: Sequence[Ints]) -> Values:
@@ -220,7 +233,7 @@ def _spans(
     """What a box of blocks touches, by access."""
     values = _evaluated(plan.spans, columns, box)
     return {
-        id(t): np.minimum(values.bytes(t.plan.span, _itemsize(t), granule), t.footprint_bytes)
+        id(t.plan): np.minimum(values.bytes(t.plan.span, _itemsize(t), granule), t.footprint_bytes)
         for t in used
         if t.plan.span is not None
     }

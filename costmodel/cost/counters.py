@@ -9,7 +9,7 @@ from costmodel.cost.evaluate import Charged
 from costmodel.cost.memory import AccessTotals
 from costmodel.device import Device
 
-__all__ = ["COUNTERS", "counters"]
+__all__ = ["COUNTERS", "NSIGHT", "counters"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,6 +37,27 @@ COUNTERS = (
     "blocks",
     "blocks_per_sm",
 )
+NSIGHT = {
+    "l1tex__t_requests_pipe_lsu_mem_global_op_ld.sum": "global_load_requests",
+    "l1tex__t_requests_pipe_lsu_mem_global_op_st.sum": "global_store_requests",
+    "l1tex__data_pipe_lsu_wavefronts_mem_shared_op_ld.sum": "shared_load_wavefronts",
+    "l1tex__data_pipe_lsu_wavefronts_mem_shared_op_st.sum": "shared_store_wavefronts",
+    "lts__t_sectors_op_read.sum": "l2_read_sectors",
+    "lts__t_sectors_op_write.sum": "l2_write_sectors",
+    "lts__t_sectors_srcunit_tex_op_read.sum": "l2_read_sectors",
+    "lts__t_sectors_srcunit_tex_op_write.sum": "l2_write_sectors",
+    "dram__sectors_read.sum": "dram_read_sectors",
+    "dram__sectors_write.sum": "dram_write_sectors",
+    "dram__sectors_op_read.sum": "dram_read_sectors",
+    "dram__sectors_op_write.sum": "dram_write_sectors",
+    "sm__warps_active.avg.pct_of_peak_sustained_active": "occupancy_percent",
+}
+"""Nsight Compute's metrics, by our names; a GPU has those of DRAM under one of their two names. Where the L2 has two
+partitions (A100, H100), `lts__t_sectors_op_…` also counts what one asks of the other (`srcunit_ltcfabric`), and
+`srcunit_tex` only what SMs ask.
+
+Source: Nsight Compute's profiling guide (units and sub-units in a metric's name), as KTT's data sets use them.
+"""
 
 
 def counters(charged: Charged, device: Device) -> dict[str, Floats]:

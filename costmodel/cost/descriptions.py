@@ -26,7 +26,14 @@ from costmodel.device import Device
 from costmodel.errors import DescriptionError
 from costmodel.ir import Description
 
-__all__ = ["DatasetMapping", "dataset_mapping", "description_names", "find_description", "search_space"]
+__all__ = [
+    "DatasetMapping",
+    "dataset_mapping",
+    "description_names",
+    "descriptions_in",
+    "find_description",
+    "search_space",
+]
 
 
 Schedules = Mapping[str, Sequence[Any]] | Callable[[Device], Mapping[str, Sequence[Any]]]
@@ -107,6 +114,18 @@ def dataset_mapping(kernel_name: str) -> DatasetMapping | None:
     return _datasets().get(kernel_name)
 
 
+def descriptions_in(path: Path) -> dict[str, Description]:
+    """The descriptions of a file, by their names.
+
+    Raises:
+        DescriptionError: there is no such file, it cannot be imported, or it describes nothing.
+    """
+    found = {d.name: d for d in _descriptions(_load(path)).values()}
+    if not found:
+        raise DescriptionError(f"{path}: describes nothing; expected a function under @kernel")
+    return found
+
+
 def search_space(description: Description) -> dict[str, Any] | None:
     """The default search space of a description, if its module has one."""
     module = sys.modules.get(description.function.__module__)
@@ -158,8 +177,9 @@ def _shipped() -> dict[str, tuple[Description, ModuleType]]:
 
 
 def _modules() -> Iterator[ModuleType]:
+    """Files of descriptions; `NAME_triton.py` is a kernel's code, which needs Triton and is imported when it is measured."""
     for path in sorted(folder().glob("*.py")):
-        if not path.name.startswith("_"):
+        if not (path.name.startswith("_") or path.stem.endswith("_triton")):
             yield _load(path)
 
 

@@ -15,6 +15,7 @@ from costmodel.cost.given_registers import checked_registers
 from costmodel.cost.memory import AccessTotals
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
 from costmodel.cost.scorer import launch_reasons, plan_for
+from costmodel.cost.shares import term_shares_s
 from costmodel.cost.warmth import BACK_TO_BACK, Warm, checked_warm
 from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
@@ -134,12 +135,11 @@ def _cost(name: str, device: Device, sizes: dict[str, Any], warnings: tuple[str,
 
 
 def _terms(device: Device, c: Charged) -> tuple[Term, ...]:
-    """Terms with their shares: units share the throughput, the rest is added on top in order."""
+    """Terms with their shares, largest first."""
     per_second = device.sm_count * device.clock.sustained_hz
-    scale = 1.0 / per_second
+    shares = {name: _one(share) for name, share in term_shares_s(c, device).items()}
     terms: list[Term] = []
-    for (unit, parts), share in zip(c.parts.items(), c.overlap.unit_shares, strict=True):
-        total = _one(c.units[unit])
+    for parts in c.parts.values():
         for term, cycles in parts.items():
             amount, measure, rate = _one(c.amounts[term][0]), c.amounts[term][1], c.amounts[term][2]
             busy = _one(cycles)
@@ -147,22 +147,21 @@ def _terms(device: Device, c: Charged) -> tuple[Term, ...]:
                 continue
             peak = rate if np.isfinite(rate) else amount * per_second / busy
             efficiency = min(amount * per_second / (busy * peak), 1.0)
-            terms.append(
-                Term(term, amount, measure, peak, efficiency, _one(share) * scale * busy / total, _note(term, c, device))
-            )
-    waiting = _one(c.overlap.latency_share) * scale
-    terms.append(Term("latency", _one(c.chain), "cycle", per_second, 1.0, waiting, _note("latency", c, device)))
-    uneven = (_one(c.cycles) - _one(c.overlap.cycles)) * scale
+            terms.append(Term(term, amount, measure, peak, efficiency, shares[term], _note(term, c, device)))
+    terms.append(Term("latency", _one(c.chain), "cycle", per_second, 1.0, shares["latency"], _note("latency", c, device)))
     waves = _one(c.residency.waves)
-    terms.append(Term("tail", uneven, "s", 1.0, 1.0, uneven, f"{waves:.2f} waves"))
-    if device.launch_overhead_s:
-        terms.append(Term("launch", 1.0, "launch", 1.0 / device.launch_overhead_s, 1.0, device.launch_overhead_s))
+    terms.append(Term("tail", shares["tail"], "s", 1.0, 1.0, shares["tail"], f"{waves:.2f} waves"))
+    if c.launch_s:
+        terms.append(Term("launch", 1.0, "launch", 1.0 / c.launch_s, 1.0, c.launch_s))
     return tuple(sorted(terms, key=lambda t: -t.share_s))
 
 
 def _note(term: str, c: Charged, device: Device) -> str:
     if term == "dram":
         return f"{device.dram.achievable_fraction * 100:.0f} % of the datasheet rate can be reached"
+    if term == "memory side":
+        missed = _one(c.amounts["dram"][0]) / max(_one(c.amounts[term][0]), 1.0)
+        return f"{(1.0 - missed) * 100:.0f} % of what leaves L2 is found in this cache"
     if term == "l1":
         return _ratio(c, "global", "sectors", "sectors per request")
     if term == "shared":
@@ -191,10 +190,12 @@ def _levels(device: Device, c: Charged) -> tuple[Level, ...]:
     footprint = sum(_one(bytes_) for accesses in kinds for bytes_ in united_bytes(accesses).values())
     asked = sum(_one(a.sectors) for a in glob) * sector
     from_l2, from_dram = (_one(c.amounts[name][0]) for name in ("l2", "dram"))
+    behind = [_one(c.amounts[name][0]) for name in ("memory side",) if name in c.amounts]
     levels = [
         Level("l1", requested, asked, footprint),
         Level("l2", asked, from_l2, footprint),
-        Level("dram", from_l2, from_dram, footprint),
+        *(Level("memory side", from_l2, bytes_, footprint) for bytes_ in behind),
+        Level("dram", behind[0] if behind else from_l2, from_dram, footprint),
     ]
     if shared:
         moved = sum(_one(a.wavefronts) for a in shared) * device.shared.banks * device.shared.bank_bytes

@@ -43,6 +43,8 @@ class Charged:
     seconds: Floats
     overlap: Overlap
     """Were all SMs equally busy."""
+    launch_s: float
+    """Added to the time on the SMs."""
     cycles: Floats
     """SM cycles with the tail: SMs that idle while others finish."""
     units: dict[str, Floats]
@@ -65,7 +67,8 @@ class Charged:
     flops: Floats
     code_bytes: Floats
     """Instructions fetched from L2."""
-    matrix_missing: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    """What the kernel asks for that the device does not have: it cannot run."""
 
 
 def evaluate(
@@ -149,6 +152,7 @@ def _charged(
     return Charged(
         seconds=uneven.cycles / sms / device.clock.sustained_hz + overhead,
         overlap=even,
+        launch_s=overhead,
         cycles=uneven.cycles,
         units=units,
         amounts=terms.amounts,
@@ -165,5 +169,5 @@ def _charged(
         accesses=accesses,
         flops=terms.flops,
         code_bytes=terms.code_bytes,
-        matrix_missing=terms.matrix_missing,
+        lacking=terms.lacking,
     )

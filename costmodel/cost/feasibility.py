@@ -136,8 +136,9 @@ def _limits(plan: Plan, device: Device, v: list[Any], mark: Callable[..., None])
     mark(blocks > _MOST_BLOCKS, "{n:.3g} blocks, at most {most:.3g} can be counted", n=blocks, most=_MOST_BLOCKS)
     static, total = v[checks.static_shared_bytes], v[checks.static_shared_bytes] + v[checks.dynamic_shared_bytes]
     too_much = "{n} bytes of shared memory per block, at most {most}"
-    opt_in = " for static arrays (k.shared(…, dynamic=True) raises it)"
     most = device.shared.static_max_bytes_per_block
+    raised = most < device.shared.max_bytes_per_block
+    opt_in = " for static arrays (k.shared(…, dynamic=True) raises it)" if raised else ""
     mark(static > most, too_much + opt_in, n=static, most=most)
     mark(total > device.shared.max_bytes_per_block, too_much, n=total, most=device.shared.max_bytes_per_block)
     mark(

@@ -41,8 +41,10 @@ class AccessTotals:
     lines: Floats = field(default_factory=_nothing)
     wavefronts: Floats = field(default_factory=_nothing)
     l2_bytes: Floats = field(default_factory=_nothing)
+    side_bytes: Floats = field(default_factory=_nothing)
+    """That L2 fetches and writes back, of a launch among others like it: from and to a memory-side cache where there is one."""
     dram_bytes: Floats = field(default_factory=_nothing)
-    """Of a launch among others like it."""
+    """The same of memory itself."""
     profiled_bytes: Floats = field(default_factory=_nothing)
     """The same while the launch itself runs: what it stored last is written when the next one needs its place."""
     l2_efficiency: Floats = field(default_factory=_one)

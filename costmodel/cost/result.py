@@ -15,7 +15,7 @@ class Term:
     """One thing the kernel spends time on."""
 
     name: str
-    """Such as `fma f32`, `issue`, `shared`, `l1`, `l2`, `dram`, `latency`, `spills`, `tail`, `launch`."""
+    """Such as `fma f32`, `issue`, `shared`, `l1`, `l2`, `memory side`, `dram`, `latency`, `spills`, `tail`, `launch`."""
     amount: float
     """How much of it there is in the whole launch, in `unit`."""
     unit: str
@@ -57,7 +57,7 @@ class Level:
     """Bytes that cross into one memory level's consumer during the launch."""
 
     name: str
-    """`shared`, `l1`, `l2` or `dram`: the level that serves."""
+    """`shared`, `l1`, `l2`, `memory side` or `dram`: the level that serves."""
     requested_bytes: float
     """What the program asks of it, or what the level above misses in whole elements."""
     transferred_bytes: float

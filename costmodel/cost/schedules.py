@@ -119,6 +119,7 @@ def _taken(scores: Scores, rows: Ints) -> Scores:
         scores,
         table=scores.table.iloc[rows].reset_index(drop=True),
         counters={name: values[rows] for name, values in scores.counters.items()},
+        terms={name: values[rows] for name, values in scores.terms.items()},
         **{name: getattr(scores, name)[rows] for name in _ARRAYS},
     )
 
@@ -130,5 +131,11 @@ def _joined(parts: list[Scores]) -> Scores:
         parts[0],
         table=pd.concat([p.table for p in parts], ignore_index=True),
         counters={name: np.concatenate([p.counters[name] for p in parts]) for name in parts[0].counters},
+        terms={name: _laid_end_to_end(name, parts) for name in dict.fromkeys(n for p in parts for n in p.terms)},
         **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS},
     )
+
+
+def _laid_end_to_end(term: str, parts: list[Scores]) -> npt.NDArray[np.float64]:
+    """Seconds of a term in all parts; none where a part's kernels do not have it."""
+    return np.concatenate([p.terms.get(term, np.zeros(len(p.table))) for p in parts])

@@ -20,6 +20,7 @@ from costmodel.cost.evaluate import Charged, evaluate
 from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
 from costmodel.cost.given_registers import GivenRegisters, checked_registers, is_many, registers_of_rows
 from costmodel.cost.plan import Plan, make_plan
+from costmodel.cost.shares import term_shares_s
 from costmodel.cost.warmth import BACK_TO_BACK, Warm, checked_warm
 from costmodel.counts import TooManyCasesError
 from costmodel.device import Device, find_device
@@ -42,7 +43,7 @@ class Scores:
     reason: npt.NDArray[Any]
     """Why not; an empty text where it can."""
     bound: npt.NDArray[Any]
-    """Name of the unit that takes most of the time."""
+    """Name of the term that takes most of the time."""
     same: npt.NDArray[np.int64]
     """Rows with the same number describe exactly the same kernel (a tunable that a flag makes inert)."""
     bytes: Floats
@@ -53,6 +54,8 @@ class Scores:
     """Baseline: arithmetic, L2 and DRAM at their peaks, the slowest of them."""
     counters: dict[str, Floats] = field(default_factory=dict)
     """Predicted hardware counters; NaN where a configuration cannot run."""
+    terms: dict[str, Floats] = field(default_factory=dict)
+    """Seconds that each term accounts for; they add up to `seconds`, and are 0 where a configuration cannot run."""
 
     @property
     def feasible(self) -> npt.NDArray[np.bool_]:
@@ -187,7 +190,11 @@ class Scorer:
         rows = which[good]
         result.reason[rows] = over
         result.seconds[rows] = np.where(over == "", charged.seconds, np.inf)
-        result.bound[rows] = _bounds(charged)
+        shares = term_shares_s(charged, self.device)
+        names = np.array(list(shares), dtype=object)
+        result.bound[rows] = names[np.stack(list(shares.values())).argmax(axis=0)]
+        for name, share in shares.items():
+            result.terms.setdefault(name, np.zeros(len(result.table)))[rows] = np.where(over == "", share, 0.0)
         result.bytes[rows] = weighted_bytes_seconds(charged, self.device)
         result.unweighted_bytes[rows] = requested_bytes(charged)
         result.roofline_s[rows] = roofline_seconds(charged, self.device)
@@ -196,20 +203,8 @@ class Scorer:
             column[rows] = np.where(over == "", values, np.nan)
 
 
-def _bounds(charged: Charged) -> npt.NDArray[Any]:
-    """[rows] name of the term with the largest share, as `Cost.bound` says it."""
-    names: list[str] = ["latency", "tail"]
-    shares = [charged.overlap.latency_share, charged.cycles - charged.overlap.cycles]
-    for (unit, parts), share in zip(charged.parts.items(), charged.overlap.unit_shares, strict=True):
-        total = np.maximum(charged.units[unit], 1e-30)
-        names += parts
-        shares += [share * cycles / total for cycles in parts.values()]
-    chosen: npt.NDArray[Any] = np.array(names, dtype=object)[np.stack(np.broadcast_arrays(*shares)).argmax(axis=0)]
-    return chosen
-
-
 def launch_reasons(charged: Charged, device: Device) -> npt.NDArray[Any]:
-    """[rows] why a block cannot launch though its sizes are legal: the register file."""
+    """[rows] why a block cannot launch though its sizes are legal: the register file, or what the device lacks."""
     needed = block_registers(charged.threads, charged.registers, device)
     over = needed > device.registers.per_block
     found: npt.NDArray[Any] = np.full(charged.seconds.shape, "", dtype=object)
@@ -217,8 +212,8 @@ def launch_reasons(charged: Charged, device: Device) -> npt.NDArray[Any]:
         found[row] = f"{needed[row]} registers per block, at most {device.registers.per_block}"
     for row in np.flatnonzero((charged.residency.blocks_per_sm == 0) & ~over):
         found[row] = f"no block fits an SM: {LIMITERS[charged.residency.limiter[row]]}"
-    if charged.matrix_missing:
-        found[:] = f"the device has no unit for {', '.join(dict.fromkeys(charged.matrix_missing))}"
+    if charged.lacking:
+        found[:] = "; ".join(dict.fromkeys(charged.lacking))
     return found
 
 

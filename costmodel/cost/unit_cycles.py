@@ -16,6 +16,7 @@ from costmodel.charges.occupancy import shared_allocation
 from costmodel.charges.pipes import ADDRESS_OPERATIONS, LOOP_OPERATIONS, arithmetic_rate
 from costmodel.charges.registers import WORD
 from costmodel.charges.spills import SpillTraffic, spill_traffic
+from costmodel.charges.support import lacking
 from costmodel.cost.launch import Launch
 from costmodel.cost.memory import AccessTotals, is_asynchronous, is_atomic
 from costmodel.device import Device, achievable_dram_bytes_per_s
@@ -24,7 +25,7 @@ __all__ = ["DEVICE_WIDE", "UnitCycles", "unit_cycles"]
 
 Floats = npt.NDArray[np.float64]
 
-DEVICE_WIDE = frozenset({"l2", "dram", "atomic"})
+DEVICE_WIDE = frozenset({"l2", "memory side", "dram", "atomic"})
 """Units that all SMs share."""
 MATRIX_LANES = 32
 """Threads that share one `k.mma`, on every device: a description does not know the warp size."""
@@ -46,8 +47,8 @@ class UnitCycles:
     flops: Floats = field(default_factory=lambda: np.zeros(1))
     code_bytes: Floats = field(default_factory=lambda: np.zeros(1))
     """Instructions fetched from L2."""
-    matrix_missing: list[str] = field(default_factory=list)
-    """Matrix operations that the device has no unit for."""
+    lacking: list[str] = field(default_factory=list)
+    """What the kernel asks for that the device does not have."""
 
     def add(self, unit: str, term: str, cycles: Any, amount: Any, measure: str, rate: float, beside: Any = 0.0) -> None:
         """Put cycles of a term on a unit; `beside` is the share that asynchronous engines do."""
@@ -105,10 +106,10 @@ def _statements(units: UnitCycles, launch: Launch, executed: list[Floats]) -> No
     device, f = launch.device, launch.floats
     t, lanes, hz = device.throughput, device.limits.warp_size, device.clock.sustained_hz
     for s, issued in zip(launch.plan.statements, executed, strict=True):
+        units.lacking += lacking(s.site.statement, device)
         for kind, dtype, handle in s.work:
             pipe, rate = arithmetic_rate(kind, dtype, device)
             if rate == 0.0:
-                units.matrix_missing.append(f"{kind} {dtype}")
                 continue
             operations = f[handle] * (issued if kind != "mma" else f[s.executions] / MATRIX_LANES)
             units.flops = units.flops + _flops(kind, dtype, f[handle], f[s.executions], operations)
@@ -170,7 +171,7 @@ def _spills(units: UnitCycles, launch: Launch) -> tuple[SpillTraffic, Floats]:
 
 
 def _levels(units: UnitCycles, launch: Launch, accesses: list[AccessTotals], spills: SpillTraffic, in_rows: bool) -> None:
-    """Bytes from L2 and from memory; `in_rows`: those scattered over rows of memory take longer."""
+    """Bytes from L2, from the cache behind it and from memory; `in_rows`: those scattered over rows of memory take longer."""
     device, sms, hz = launch.device, launch.device.sm_count, launch.device.clock.sustained_hz
     to_l2 = sum((a.l2_bytes for a in accesses), spills.l2_bytes)
     ports = device.l2.sm_bytes_per_cycle * np.minimum(launch.blocks, sms)
@@ -179,6 +180,11 @@ def _levels(units: UnitCycles, launch: Launch, accesses: list[AccessTotals], spi
     through = np.maximum(slowed / device.l2.bandwidth_bytes_per_cycle, _port_bytes(device, accesses, spills.l2_bytes) / ports)
     peak = device.l2.bandwidth_bytes_per_cycle * hz
     units.add("l2", "l2", through * sms, to_l2 + code, "B", peak, _beside(accesses, "l2_bytes"))
+    side = device.memory_side_cache
+    if side is not None:
+        to_side = sum((a.side_bytes for a in accesses), spills.side_bytes)
+        busy, past = to_side / side.bandwidth_bytes_per_s * hz * sms, _beside(accesses, "side_bytes")
+        units.add("memory side", "memory side", busy, to_side, "B", side.bandwidth_bytes_per_s, past)
     to_dram = sum((a.dram_bytes for a in accesses), spills.dram_bytes)
     written = sum((a.dram_bytes for a in accesses if a.plan.kind == "store"), np.zeros(launch.rows))
     rate = np.minimum(achievable_dram_bytes_per_s(device) * mixed_efficiency(to_dram - written, written), ports * hz)

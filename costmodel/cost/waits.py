@@ -62,7 +62,7 @@ def _waits(launch: Launch, accesses: list[AccessTotals], executed: list[Floats],
         elif trip.space == "shared":
             wait = load_wait(trips, loaded, device.shared.latency_cycles, IN_FLIGHT_WORDS)
         elif trip.behind_barrier:
-            wait = load_wait(trips, loaded, device.dram.latency_cycles, IN_FLIGHT_WORDS)
+            wait = load_wait(trips, loaded, _staged_latency(device, [accesses[n] for n in trip.loads]), IN_FLIGHT_WORDS)
         else:
             wait = load_wait(trips, loaded, _load_latency(device, [accesses[n] for n in trip.loads]), IN_FLIGHT_WORDS)
         groups[trip.group] = np.maximum(groups.get(trip.group, 0.0), wait)
@@ -88,21 +88,44 @@ def _dependent(launch: Launch, executed: list[Floats]) -> Floats:
 
 
 def _arrival(device: Device, accesses: list[AccessTotals]) -> Floats:
-    """Load-to-use of what is loaded ahead: all of one step are waited for, so the buffer that comes from memory most counts."""
-    share = np.zeros(1)
+    """Load-to-use of what is loaded ahead: all of one step are waited for, so the buffer that comes from farthest counts."""
+    latency = np.full(1, device.l2.latency_cycles)
     for a in accesses:
         ahead = is_asynchronous(a.plan) or any(loop.stages != 1 for loop in a.plan.site.serial())
         if ahead and a.plan.kind == "load" and a.plan.access.buffer.space == "global":
-            share = np.maximum(share, np.minimum(a.dram_bytes / np.maximum(a.l2_bytes, 1.0), 1.0))
-    latency: Floats = device.l2.latency_cycles + share * (device.dram.latency_cycles - device.l2.latency_cycles)
+            beyond, missed = (np.minimum(b / np.maximum(a.l2_bytes, 1.0), 1.0) for b in (a.side_bytes, a.dram_bytes))
+            latency = np.maximum(latency, _beyond_l2(device, device.l2.latency_cycles, beyond, missed))
     return latency
+
+
+def _staged_latency(device: Device, loads: list[AccessTotals]) -> Floats | float:
+    """Load-to-use of what is staged between barriers: the slowest of many lanes comes from beyond L2."""
+    if device.memory_side_cache is None:
+        return device.dram.latency_cycles
+    beyond, missed = sum((a.side_bytes for a in loads), np.zeros(1)), sum((a.dram_bytes for a in loads), np.zeros(1))
+    return _beyond_l2(device, device.l2.latency_cycles, np.ones(1), missed / np.maximum(beyond, 1.0))
 
 
 def _load_latency(device: Device, loads: list[AccessTotals]) -> Floats:
     """Mean load-to-use of global loads: by where their sectors come from."""
     asked = sum((a.sectors for a in loads), np.zeros(1)) * device.l2.sector_bytes
     from_l2 = np.minimum(sum((a.l2_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), 1.0)
-    from_dram = np.minimum(sum((a.dram_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), from_l2)
-    l1, l2, dram = device.l1.latency_cycles, device.l2.latency_cycles, device.dram.latency_cycles
-    latency: Floats = l1 + from_l2 * (l2 - l1) + from_dram * (dram - l2)
+    from_side = np.minimum(sum((a.side_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), from_l2)
+    from_dram = np.minimum(sum((a.dram_bytes for a in loads), np.zeros(1)) / np.maximum(asked, 1.0), from_side)
+    l1, l2 = device.l1.latency_cycles, device.l2.latency_cycles
+    return _beyond_l2(device, l1 + from_l2 * (l2 - l1), from_side, from_dram)
+
+
+def _beyond_l2(device: Device, within: Floats | float, beyond: Floats, missed: Floats) -> Floats:
+    """Mean load-to-use where these shares are served beyond L2, and of these by memory itself.
+
+    Args:
+        device: the GPU.
+        within: load-to-use if L2 served them all.
+        beyond: share that leaves L2.
+        missed: share that a memory-side cache does not hold either.
+    """
+    l2, dram, side = device.l2.latency_cycles, device.dram.latency_cycles, device.memory_side_cache
+    behind = dram if side is None else side.latency_cycles
+    latency: Floats = within + beyond * (behind - l2) + missed * (dram - behind)
     return latency

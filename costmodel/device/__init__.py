@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from costmodel.device.derived import (
     achievable_dram_bytes_per_s,
+    l2_bytes_per_s,
     matrix_peak_flops_per_s,
+    matrix_peaks_flops_per_s,
     peak_flops_per_s,
     ridge_flops_per_byte,
+    vector_peaks_flops_per_s,
 )
+from costmodel.device.figures import figure_unit
+from costmodel.device.json_schema import profile_schemas, write_schemas
 from costmodel.device.model import (
     L1,
     L2,
@@ -16,6 +21,7 @@ from costmodel.device.model import (
     Device,
     Dram,
     Limits,
+    MemorySideCache,
     Registers,
     Shared,
     Throughput,
@@ -30,15 +36,22 @@ __all__ = [
     "Device",
     "Dram",
     "Limits",
+    "MemorySideCache",
     "Registers",
     "Shared",
     "Throughput",
     "achievable_dram_bytes_per_s",
     "device_names",
+    "figure_unit",
     "find_device",
+    "l2_bytes_per_s",
     "load_profile",
     "matrix_peak_flops_per_s",
+    "matrix_peaks_flops_per_s",
     "peak_flops_per_s",
     "profile_folders",
+    "profile_schemas",
     "ridge_flops_per_byte",
+    "vector_peaks_flops_per_s",
+    "write_schemas",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from costmodel.device.complaints import Mistake, did_you_mean
 from costmodel.device.strict_yaml import Plain
 
-__all__ = ["cited_figures", "figure_paths"]
+__all__ = ["cited_figures", "field_paths", "figure_paths"]
 
 
 def cited_figures(data: Plain, shown: str) -> tuple[dict[str, str], list[Mistake]]:
@@ -34,7 +34,7 @@ def cited_figures(data: Plain, shown: str) -> tuple[dict[str, str], list[Mistake
             mistakes.append(Mistake(shown, figure, f"no source ({add})"))
         else:
             cited[figure] = str(sources[key])
-    known = sorted({group for path in _leaf_paths(stated) for group in _prefixes(path)})
+    known = sorted(field_paths(stated))
     for key, text in sources.items():
         if not isinstance(text, str) or not text.strip():
             mistakes.append(Mistake(shown, f"sources.{key}", f"expected a citation, got {text!r}"))
@@ -47,6 +47,11 @@ def cited_figures(data: Plain, shown: str) -> tuple[dict[str, str], list[Mistake
 def figure_paths(data: Plain) -> list[str]:
     """List the dotted paths of numbers and flags."""
     return [path for path, value in _leaf_paths(data).items() if isinstance(value, bool | int | float)]
+
+
+def field_paths(data: Plain) -> set[str]:
+    """Return the dotted paths of all fields and groups."""
+    return {group for path in _leaf_paths(data) for group in _prefixes(path)}
 
 
 def _leaf_paths(data: Plain, prefix: str = "") -> Plain:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from costmodel.device.model import Device
+from costmodel.device.model import MATRIX_INPUTS, Device
 from costmodel.errors import ProfileError
 
 __all__ = [
     "achievable_dram_bytes_per_s",
+    "l2_bytes_per_s",
     "matrix_peak_flops_per_s",
+    "matrix_peaks_flops_per_s",
     "peak_flops_per_s",
     "ridge_flops_per_byte",
+    "vector_peaks_flops_per_s",
 ]
 
 
@@ -23,9 +26,12 @@ def peak_flops_per_s(device: Device, dtype: str = "fp32") -> float:
     Raises:
         ProfileError: the device has no such vector rate.
     """
-    t = device.throughput
-    rates = {"fp32": t.fp32_fma, "fp64": t.fp64_fma, "fp16": t.fp16_fma}
-    return 2 * _rate(device, rates, dtype, "vector") * device.sm_count * device.clock.boost_hz
+    return 2 * _rate(device, _vector_rates(device), dtype, "vector") * device.sm_count * device.clock.boost_hz
+
+
+def vector_peaks_flops_per_s(device: Device) -> dict[str, float]:
+    """Return the vector peaks that the device has, by dtype."""
+    return {dtype: peak_flops_per_s(device, dtype) for dtype, rate in _vector_rates(device).items() if rate > 0}
 
 
 def matrix_peak_flops_per_s(device: Device, dtype: str = "fp16") -> float:
@@ -43,6 +49,11 @@ def matrix_peak_flops_per_s(device: Device, dtype: str = "fp16") -> float:
     return 2 * _rate(device, dict(device.throughput.matrix_fma), dtype, "matrix") * device.sm_count * clock_hz
 
 
+def matrix_peaks_flops_per_s(device: Device) -> dict[str, float]:
+    """Return the dense peaks of the matrix units, by input in the order of `MATRIX_INPUTS`."""
+    return {dtype: matrix_peak_flops_per_s(device, dtype) for dtype in MATRIX_INPUTS if dtype in device.throughput.matrix_fma}
+
+
 def ridge_flops_per_byte(device: Device, flops_per_s: float | None = None) -> float:
     """Return the arithmetic intensity above which a kernel is bound by arithmetic, at datasheet peaks.
 
@@ -57,6 +68,17 @@ def ridge_flops_per_byte(device: Device, flops_per_s: float | None = None) -> fl
 def achievable_dram_bytes_per_s(device: Device) -> float:
     """Return the memory bandwidth a stream of reads reaches, in bytes/s."""
     return device.dram.bandwidth_bytes_per_s * device.dram.achievable_fraction
+
+
+def l2_bytes_per_s(device: Device) -> float:
+    """Return the bandwidth of reads that hit L2, in bytes/s at the boost clock."""
+    return device.l2.bandwidth_bytes_per_cycle * device.clock.boost_hz
+
+
+def _vector_rates(device: Device) -> dict[str, float]:
+    """Return the FMA of one SM and cycle by dtype, 0 for those it does not have."""
+    t = device.throughput
+    return {"fp32": t.fp32_fma, "fp64": t.fp64_fma, "fp16": t.fp16_fma}
 
 
 def _rate(device: Device, rates: dict[str, float], dtype: str, kind: str) -> float:

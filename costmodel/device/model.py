@@ -1,8 +1,9 @@
 """What a GPU is, for the model: frozen figures in SI units, per SM cycle where vendors state them so.
 
 A `Device` is read from a board profile merged with the profile of its architecture. Nothing here
-computes a cost: `charges` takes a `Device` as an argument. Terms are CUDA's; an AMD compute unit
-is an `sm`, a wavefront (64 lanes) a `warp`, LDS `shared`.
+computes a cost: `charges` takes a `Device` as an argument. Terms are CUDA's: an `sm` is what one
+block runs on, its `shared` memory and its schedulers with it (a compute unit of GCN and CDNA, a
+work-group processor of RDNA, an Xe-core, an Apple GPU core), a `warp` what runs in lockstep.
 
 Every value is immutable, compares by value and is hashable, so a `Device` can be a cache key
 (the two mappings are left out of the hash). Vary one with `dataclasses.replace`.
@@ -22,14 +23,15 @@ __all__ = [
     "Device",
     "Dram",
     "Limits",
+    "MemorySideCache",
     "Registers",
     "Shared",
     "Throughput",
 ]
 
-VENDORS = ("NVIDIA", "AMD")
+VENDORS = ("NVIDIA", "AMD", "Intel", "Apple")
 
-MATRIX_INPUTS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp16_into_fp16", "fp8", "fp4", "int8")
+MATRIX_INPUTS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp16_into_fp16", "fp8", "fp6", "fp4", "int8")
 """Keys of `Throughput.matrix_fma`: the input type, accumulated in fp32 (fp64, int32); `fp16_into_fp16`
 accumulates in fp16, which GeForce boards do at twice the rate."""
 
@@ -89,8 +91,20 @@ class L2:
 
 
 @dataclass(frozen=True, slots=True)
+class MemorySideCache:
+    """Cache between L2 and memory, shared by all (AMD: Infinity Cache; Apple: system level cache)."""
+
+    capacity_bytes: int
+    """Nominal size."""
+    bandwidth_bytes_per_s: float
+    """All slices together, read hits; in seconds, for it has a clock of its own."""
+    latency_cycles: float
+    """Load-to-use, L2 miss that hits here, in core cycles."""
+
+
+@dataclass(frozen=True, slots=True)
 class L1:
-    """First-level cache of one SM (AMD: vector L0/L1 of one CU)."""
+    """First-level cache of one SM (AMD: vector L0/L1)."""
 
     capacity_bytes: int
     """Largest cache; on parts where it shares storage with `Shared`, the whole of that storage."""
@@ -143,6 +157,8 @@ class Shared:
     """Data path."""
     latency_cycles: float
     """Load-to-use without bank conflicts."""
+    asynchronous_copies: bool
+    """True where global data are copied here past the registers while threads go on (`cp.async`, TMA, LDS loads of gfx950)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +198,13 @@ class Throughput:
     """Lane operations per cycle and SM (an FMA is one operation), and issue slots."""
 
     schedulers: int
-    """Warp schedulers of an SM (AMD: SIMD units)."""
+    """Warp schedulers of an SM (AMD: SIMD units; Intel: vector engines)."""
     issue_per_cycle: float
     """Warp instructions issued per cycle and SM, dual issue included only where it is usually reached."""
     fp32_fma: float
     """Single precision."""
     fp64_fma: float
-    """Double precision."""
+    """Double precision; 0 where there is none."""
     fp16_fma: float
     """Non-matrix half precision, in scalar operations; 0 where there is none (it then runs as fp32)."""
     int32_add: float
@@ -210,6 +226,8 @@ class Throughput:
 
     Empty where there is no matrix unit.
     """
+    asynchronous_matrix: bool
+    """True where matrix instructions run while their warps go on (`wgmma`, `tcgen05`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +243,11 @@ class Device:
     architecture: str
     """File name of the architecture's profile."""
     compute_capability: str
-    """NVIDIA `major.minor`, AMD `gfx…`."""
+    """NVIDIA `major.minor`, AMD `gfx…`, Intel `xe-…`, Apple's GPU family."""
     aliases: tuple[str, ...]
     """Other names it is found under."""
     sm_count: int
-    """SMs (AMD: compute units) in use."""
+    """SMs in use (GCN, CDNA: compute units; RDNA: work-group processors; Intel: Xe-cores; Apple: GPU cores)."""
     clock: Clock
     """Core clocks."""
     dram: Dram
@@ -254,3 +272,5 @@ class Device:
     """Citation of each figure, by its full path (`dram.bandwidth_bytes_per_s`)."""
     instruction_cache_bytes: int | None = None
     """Largest instruction cache of one SM; None where it is not known."""
+    memory_side_cache: MemorySideCache | None = None
+    """Cache between L2 and memory; None where there is none."""

@@ -15,17 +15,18 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
-from costmodel.device.citations import cited_figures, figure_paths
+from costmodel.device.citations import cited_figures, field_paths, figure_paths
 from costmodel.device.complaints import refuse
 from costmodel.device.model import Device
 from costmodel.device.schema import build_device
 from costmodel.device.strict_yaml import Plain, read_mapping
 from costmodel.errors import ProfileError
 
-__all__ = ["device_names", "find_device", "load_profile", "profile_folders"]
+__all__ = ["BOARD_ONLY", "architectures_give", "device_names", "find_device", "load_profile", "profile_folders"]
 
 PROFILES_VARIABLE = "COSTMODEL_PROFILES"
-_BOARD_ONLY = ("name", "title", "aliases")
+BOARD_ONLY = ("name", "title", "aliases")
+"""Fields that an architecture's file may not state."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SHIPPED = (_PACKAGE / "_hardware_profiles", _PACKAGE.parent / "hardware_profiles")
 _LOOKS_PER_S = 2
@@ -96,6 +97,12 @@ def profile_folders() -> tuple[Path, ...]:
     return tuple(dict.fromkeys(own + shipped))
 
 
+def architectures_give() -> frozenset[str]:
+    """Return the paths of the fields that some shipped architecture gives, which a board may leave to it."""
+    folder = profile_folders()[-1] / "architectures"
+    return frozenset(p for path in sorted(folder.glob("*.yaml")) for p in field_paths(read_mapping(path, _shown(path))))
+
+
 @lru_cache(maxsize=256)
 def _loaded(path: Path, folders: tuple[Path, ...], _stamps: tuple[object, ...]) -> Device:
     """Read and merge a board and its architecture; `_stamps` only make the cache notice changes."""
@@ -137,7 +144,7 @@ def _architecture(path: Path, shown: str) -> Plain:
     if data.get("architecture") != path.stem:
         got = data.get("architecture")
         raise ProfileError(f"{shown}: architecture: expected the file name {path.stem!r}, got {got!r}")
-    for key in _BOARD_ONLY:
+    for key in BOARD_ONLY:
         if key in data:
             raise ProfileError(f"{shown}: {key}: belongs in a board's profile, not in an architecture's")
     return data

@@ -22,9 +22,9 @@ from costmodel.device.complaints import Mistake, complaint
 from costmodel.device.model import MATRIX_INPUTS, VENDORS, Device
 from costmodel.device.strict_yaml import Plain
 
-__all__ = ["build_device", "field_names", "field_text"]
+__all__ = ["build_device", "device_json_schema", "field_names", "field_text"]
 
-MAY_BE_ZERO = frozenset({"reserved_bytes_per_block", "fp16_fma", "channels", "interleave_bytes"})
+MAY_BE_ZERO = frozenset({"reserved_bytes_per_block", "fp16_fma", "fp64_fma", "channels", "interleave_bytes"})
 
 _T = TypeVar("_T")
 
@@ -49,11 +49,16 @@ def build_device(data: Plain, owner: Owner, hint: str) -> tuple[Device | None, l
     return (None if mistakes else device), mistakes
 
 
+def device_json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a complete device, its groups under `$defs`."""
+    return _schema(Device).model_json_schema()
+
+
 def field_names(path: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the fields of the device, or of the group at `path`; none if that is no group."""
     cls: Any = Device
     for part in path:
-        cls = get_type_hints(cls).get(part) if is_dataclass(cls) else None
+        cls = _group(get_type_hints(cls).get(part)) if is_dataclass(cls) else None
     return tuple(f.name for f in fields(cls)) if is_dataclass(cls) else ()
 
 
@@ -61,7 +66,7 @@ def field_text(path: tuple[str, ...]) -> str:
     """Return the one-line description of a field, empty for an unknown path."""
     cls: Any = Device
     for part in path[:-1]:
-        cls = get_type_hints(cls).get(part)
+        cls = _group(get_type_hints(cls).get(part))
     return _field_texts().get((getattr(cls, "__name__", ""), path[-1]), "")
 
 
@@ -78,7 +83,7 @@ def _field_texts() -> dict[tuple[str, str], str]:
 
 
 @lru_cache(maxsize=32)
-def _schema(cls: type[Any]) -> type[BaseModel]:
+def _schema(cls: Any) -> type[BaseModel]:
     """Return the strict pydantic model of a dataclass of `model`."""
     hints = get_type_hints(cls)
     entries: dict[str, Any] = {}
@@ -92,8 +97,9 @@ def _schema(cls: type[Any]) -> type[BaseModel]:
 
 def _checked_type(name: str, hint: Any) -> Any:
     """Return the annotation pydantic checks a field by."""
-    if is_dataclass(hint):
-        return _schema(hint)  # type: ignore[arg-type]
+    group = _group(hint)
+    if group is not None:
+        return _schema(group) if group is hint else _schema(group) | None
     if name == "vendor":
         return _one_of(VENDORS)
     if name == "matrix_fma":
@@ -107,6 +113,11 @@ def _checked_type(name: str, hint: Any) -> Any:
     if get_origin(hint) is types.UnionType:
         return _number(name, get_args(hint)[0]) | None
     return hint if hint is bool else _number(name, hint)
+
+
+def _group(hint: Any) -> Any:
+    """Return the dataclass of a group of fields, of one that may be left out too; None for other fields."""
+    return next((h for h in (hint, *get_args(hint)) if isinstance(h, type) and is_dataclass(h)), None)
 
 
 def _one_of(texts: tuple[str, ...]) -> Any:
@@ -127,7 +138,8 @@ def _number(name: str, hint: Any) -> Any:
 def _build(cls: type[_T], data: dict[str, Any]) -> _T:
     """Build a dataclass from validated plain data, groups first."""
     hints = get_type_hints(cls)
-    return cls(**{k: _build(hints[k], v) if is_dataclass(hints[k]) else v for k, v in data.items()})
+    groups = {k: _group(hints[k]) if isinstance(v, dict) else None for k, v in data.items()}
+    return cls(**{k: v if (group := groups[k]) is None else _build(group, v) for k, v in data.items()})
 
 
 def _mistake(error: Any, owner: Owner, hint: str) -> Mistake:

@@ -12,8 +12,8 @@ from costmodel.cost import Scores
 
 __all__ = ["COMPILED", "counter_errors"]
 
-COMPILED = {"regs_per_thread": "registers", "smem_static_bytes": "shared_bytes"}
-"""Columns of the data sets that mean the same wherever they are: what the compiler said."""
+COMPILED = {"regs_per_thread": "registers", "smem_static_bytes": "shared_bytes", "shared_bytes": "shared_bytes"}
+"""Columns that mean the same wherever they are: what the compiler said (of `costmodel measure`: `shared_bytes`)."""
 
 
 def counter_errors(

@@ -17,11 +17,11 @@ from typing import Any
 
 from costmodel.cost import CHARGES
 from costmodel.errors import DataError
+from costmodel.provenance import Provenance, provenance
 from costmodel.report import jsonable, units
 from costmodel.report.facts import assignments
 from costmodel.validate.baselines import BASELINES
 from costmodel.validate.fitted import FITTED, fits_on
-from costmodel.validate.provenance import Provenance, provenance
 from costmodel.validate.run import Report
 from costmodel.validate.samples import Points
 from costmodel.validate.suite import Skipped

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from costmodel.cost import CHARGES, DatasetMapping, Scores, dataset_mapping, find_description, score_measured
+from costmodel.cost import CHARGES, NSIGHT, DatasetMapping, Scores, dataset_mapping, find_description, score_measured
 from costmodel.device import Device, find_device
 from costmodel.errors import DataError
 from costmodel.ir import Description
@@ -237,7 +237,7 @@ def _baselines(
 
 def _mapping(kernel: str) -> DatasetMapping:
     known = dataset_mapping(kernel)
-    return known if known is not None else DatasetMapping(find_description(kernel), {}, {})
+    return known if known is not None else DatasetMapping(find_description(kernel), {}, NSIGHT)
 
 
 def _unmeasured(failed: pd.DataFrame) -> str:

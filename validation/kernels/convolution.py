@@ -10,6 +10,7 @@ the filter is a constant operand of the multiply-add, and the staging loop is un
 from contextlib import contextmanager, nullcontext
 
 from costmodel import kernel
+from costmodel.cost import NSIGHT
 from costmodel.dtypes import f32
 from costmodel.ir import ceil_div, minimum
 
@@ -110,21 +111,21 @@ _TUNER = _columns("block_size_x", "block_size_y", "tile_size_x", "tile_size_y", 
 _TUNER |= {"F": "filter_width", "PAD": "use_padding", "READ_ONLY": "read_only"}
 _KTT = _columns("BLOCK_SIZE_X", "BLOCK_SIZE_Y", "TILE_SIZE_X", "TILE_SIZE_Y", "IMAGE_WIDTH", "IMAGE_HEIGHT")
 _KTT |= {"PAD": 0, "READ_ONLY": "READ_ONLY"}  # the source tests a macro that the tuner never defines: nothing is padded
-NSIGHT = {
-    "l1tex__t_requests_pipe_lsu_mem_global_op_ld.sum": "global_load_requests",
-    "l1tex__data_pipe_lsu_wavefronts_mem_shared_op_ld.sum": "shared_load_wavefronts",
-    "l1tex__data_pipe_lsu_wavefronts_mem_shared_op_st.sum": "shared_store_wavefronts",
-    "lts__t_sectors_op_read.sum": "l2_read_sectors",
-    "lts__t_sectors_op_write.sum": "l2_write_sectors",
-    "dram__sectors_read.sum": "dram_read_sectors",
-    "dram__sectors_write.sum": "dram_write_sectors",
-    "sm__warps_active.avg.pct_of_peak_sustained_active": "occupancy_percent",
-    "regs_per_thread": "registers",
-    "smem_static_bytes": "shared_bytes",
-}
-"""Nsight Compute counters and launch figures, by the model's names."""
 DATASETS = {
     "convolution": {"description": convolution_2d, "columns": {**_TUNER, "SHMEM": 1}},
     "convolution_milo": {"description": convolution_2d, "columns": {**_TUNER, "SHMEM": "use_shmem"}},
     "convolution_ktt": {"description": convolution_2d, "columns": {**_KTT, "SHMEM": 1}, "counters": NSIGHT},
 }
+
+
+def _correlation(tensors, _sizes):
+    from torch.nn.functional import conv2d
+
+    return {"out": conv2d(tensors["image"][None, None], tensors["filter"][None, None])[0, 0]}
+
+
+_MEASURED = {
+    "NX": 4096, "NY": 4096, "BX": [8, 16, 32, 64], "BY": [4, 8], "TX": [1, 2, 4], "TY": [1, 2], "SHMEM": [0, 1], "PAD": 0,
+    "READ_ONLY": 0, "ALIGNED": 1,
+}  # fmt: skip
+CODE = {"convolution_2d": {"cuda": "convolution.cu", "arguments": (), "reference": _correlation, "space": _MEASURED}}

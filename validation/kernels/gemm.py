@@ -54,3 +54,13 @@ SPACE = {
         "BM": [32, 64, 128, 256], "BN": [32, 64, 128, 256], "BK": [8, 16, 32], "TM": [4, 8, 16], "TN": [4, 8, 16],
     },
 }  # fmt: skip
+
+
+def _product(tensors, _sizes):
+    return {"C": tensors["A"].T @ tensors["B"]}
+
+
+_MEASURED = {
+    "M": [512, 4096], "N": 4096, "K": 4096, "BM": [64, 128, 256], "BN": [64, 128], "BK": [8, 16], "TM": [4, 8, 16], "TN": [4, 8],
+}  # fmt: skip
+CODE = {"gemm": {"cuda": "gemm.cu", "arguments": ("M", "N", "K"), "reference": _product, "space": _MEASURED}}

@@ -111,7 +111,7 @@ def row_sum_warp(k, *, M, N, B):
     k.require(N % VECTOR == 0, B % LANES == 0)
     warps = B // LANES
     a, s = k.buffer("a", (M, N), f32, read_only=True), k.buffer("s", (M,), f32)
-    exchange = k.shared("exchange", (LANES,), f32)
+    exchange = k.exchange("exchange", LANES, f32)
     with k.blocks(-(-M // warps)) as block, k.threads(LANES, warps) as (lane, warp):
         row = block * warps + warp
         k.do("ids", work=k.integer(i32, START_OPERATIONS))
@@ -201,3 +201,52 @@ SPACE = {
     "row_sum_block": {"M": 8192, "N": [256, 1024, 4096, 16384], "B": [32, 64, 128, 256, 512, 1024]},
     "row_sum_warp": {"M": 8192, "N": [256, 1024, 4096, 16384], "B": [32, 64, 128, 256, 512, 1024]},
 }
+
+
+def _partial_sums(tensors, sizes, each):
+    from torch.nn.functional import pad
+
+    a, share = tensors["a"], sizes["B"] * each
+    return {"partial": pad(a, (0, -a.numel() % share)).reshape(-1, share).sum(dim=1)}
+
+
+def _one_each(tensors, sizes):
+    return _partial_sums(tensors, sizes, 1)
+
+
+def _two_each(tensors, sizes):
+    return _partial_sums(tensors, sizes, 2)
+
+
+def _total(tensors, _sizes):
+    return {"total": tensors["a"].sum().reshape(1)}
+
+
+def _nothing_yet(_sizes, _random):
+    import numpy as np
+
+    return {"total": np.zeros(1)}
+
+
+def _row_sums(tensors, _sizes):
+    return {"s": tensors["a"].sum(dim=1)}
+
+
+def _first_launch(reference):
+    space = {**_LADDER, "N": [1 << 22, (1 << 24) + 77, 1 << 26]}
+    return {"cuda": "reduction.cu", "arguments": ("N",), "reference": reference, "space": space}
+
+
+_ROWS = {"M": [1024, 8192], "N": [256, 1000, 4096, 16384], "B": [32, 64, 128, 256, 512, 1024]}
+CODE = {
+    **{name: _first_launch(_one_each) for name in ("reduce_interleaved", "reduce_strided", "reduce_sequential")},
+    **{name: _first_launch(_two_each) for name in ("reduce_first_add", "reduce_shuffle")},
+    "reduce_grid_stride": {
+        "cuda": "reduction.cu", "arguments": ("N",), "reference": _total, "inputs": _nothing_yet, "tolerance": 1e-3,
+        "space": {"N": [1 << 20, 1 << 26], "B": [64, 128, 256, 512, 1024], "G": [66, 132, 264, 528, 1056, 2112]},
+    },
+    "row_sum_block": {"cuda": "reduction.cu", "arguments": ("M", "N"), "reference": _row_sums, "space": _ROWS},
+    "row_sum_warp": {"cuda": "reduction.cu", "arguments": ("M", "N"), "reference": _row_sums, "space": _ROWS},
+}  # fmt: skip
+"""The atomic sum adds to what is there: `total` is zero before the launch that is checked. A sum of normal numbers may be near
+zero itself, hence its tolerance."""

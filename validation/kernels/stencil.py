@@ -95,3 +95,48 @@ DATASETS = {
         "units": _per_update(15000 * 15000),
     },
 }
+
+
+WEIGHT = 0.25
+"""Of every point in the code; no description depends on it."""
+
+
+def _star(tensors, sizes):
+    import torch
+
+    source, R, NX, NY, NZ = tensors["source"], sizes["R"], sizes["NX"], sizes["NY"], sizes["NZ"]
+    across, down, deep = NX - 2 * R, NY - 2 * R, NZ - 2 * R
+
+    def shifted(z, y, x):
+        return source[R + z : R + z + deep, R + y : R + y + down, LINE + x : LINE + x + across]
+
+    arms = [d for d in range(-R, R + 1) if d]
+    total = shifted(0, 0, 0) + sum(shifted(d, 0, 0) + shifted(0, d, 0) + shifted(0, 0, d) for d in arms)
+    # a row's last elements are the first ones of the next: they are written in memory as it lies
+    flat, strides = torch.full((NX * NY * NZ + LINE,), torch.nan, dtype=source.dtype, device=source.device), (NY * NX, NX, 1)
+    flat.as_strided((deep, down, across), strides, R * (NY * NX + NX) + LINE).copy_(WEIGHT * total)
+    return {"target": flat.as_strided((NZ, NY, NX + LINE), strides)}
+
+
+def _box(tensors, sizes):
+    import torch
+
+    source, R, NX, NY = tensors["source"], sizes["R"], sizes["NX"], sizes["NY"]
+    target, around = torch.full_like(source, torch.nan), range(-R, R + 1)
+    total = sum(source[R + j : R + j + NY, LINE + i : LINE + i + NX] for j in around for i in around)
+    target[R : R + NY, LINE : LINE + NX] = WEIGHT * total
+    return {"target": target}
+
+
+CODE = {
+    "star3d": {
+        "cuda": "stencil.cu", "arguments": ("NX", "NY", "NZ"), "reference": _star,
+        "space": {
+            "NX": 640, "NY": 512, "NZ": [64, 256], "R": [2, 4], "BX": [8, 16, 32, 64, 128], "BY": [1, 2, 4, 8], "BZ": [1, 4, 16],
+        },
+    },
+    "box2d": {
+        "cuda": "stencil.cu", "arguments": ("NX", "NY"), "reference": _box,
+        "space": {"NX": [4000, 15000], "NY": 6000, "R": [1, 2, 4], "BX": [16, 32, 64, 128, 256], "BY": [1, 2, 4, 8]},
+    },
+}  # fmt: skip

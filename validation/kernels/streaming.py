@@ -124,3 +124,43 @@ DATASETS = {
     },
     "matrix_sum_normal": {"description": matrix_sum_normal, "columns": {"N": "input_size", "T": "block_x"}, **_PROFILED},
 }
+
+
+def _sum(tensors, _sizes):
+    return {"c": tensors["a"] + tensors["b"]}
+
+
+def _matrix_sum_reference(tensors, _sizes):
+    return {"S": tensors["A"] + tensors["B"]}
+
+
+def _copied(tensors, _sizes):
+    return {"c": tensors["a"]}
+
+
+def _transposed(tensors, _sizes):
+    return {"target": tensors["source"].T}
+
+
+_SIDES = {**_TRANSPOSE, "N": [2048, 8192]}
+CODE = {
+    "vector_add": {
+        "cuda": "sums.cu", "arguments": ("N",), "reference": _sum,
+        "space": {"N": [1 << 20, 1 << 26, (1 << 26) + 17], "B": [32, 64, 128, 256, 512, 1024]},
+    },
+    "matrix_sum_coalesced": {
+        "cuda": "sums.cu", "arguments": ("N",), "reference": _matrix_sum_reference,
+        "space": {"N": [1024, 4096, 8192], "T": [8, 16, 32]},
+    },
+    "matrix_sum_normal": {
+        "cuda": "sums.cu", "arguments": ("N",), "reference": _matrix_sum_reference,
+        "space": {"N": [1024, 4096, 8192], "T": [8, 16, 32]},
+    },
+    "copy": {
+        "cuda": "copies.cu", "arguments": ("N",), "reference": _copied,
+        "space": {"N": [1 << 20, 1 << 24, 1 << 26], "B": [32, 64, 128, 256, 512, 1024], "V": [1, 2, 4]},
+    },
+    "transpose_naive": {"cuda": "transpose.cu", "arguments": ("N",), "reference": _transposed, "space": _SIDES},
+    "transpose_shared": {"cuda": "transpose.cu", "arguments": ("N",), "reference": _transposed, "space": _SIDES},
+    "transpose_padded": {"cuda": "transpose.cu", "arguments": ("N",), "reference": _transposed, "space": _SIDES},
+}  # fmt: skip

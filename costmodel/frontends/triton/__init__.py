@@ -4,7 +4,7 @@
 kernel whose sizes are the runtime integers; `.estimate("H100", M=4096, …)` prices it with the compiler's registers, spills and
 shared bytes, each access named by its source line. What is not understood is an `UnsupportedError` that names the operation and
 the line: `while` loops; branches, masks and addresses that only data decide; clusters, warp specialisation, Blackwell matrix
-instructions. Run with Triton 3.6.0 and 3.9.0.
+instructions. Run with Triton 3.6.0, 3.7.1 and 3.9.0.
 """
 
 from costmodel.frontends.triton.kernel import Grid, TritonKernel, from_triton

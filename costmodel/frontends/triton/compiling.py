@@ -128,7 +128,7 @@ def compiled(
         plain = _lowered(kernel.asm["ttir"], target, {**options, "num_stages": 1})
     except Exception as error:
         raise UnsupportedError(f"Triton kernel {fn.__name__}: not compiled for sm_{capability}: {_first_line(error)}") from error
-    registers, stack = _used(kernel.asm["cubin"], fn.__name__)
+    registers, stack = _used(kernel.asm["cubin"], kernel.metadata.name)
     return Compiled(
         plain,
         kernel.asm["ttgir"],
@@ -185,7 +185,7 @@ def _used(cubin: bytes, name: str) -> tuple[int, int]:
         text = subprocess.run(
             [_tool("cuobjdump"), "--dump-resource-usage", file.name], capture_output=True, text=True, check=False
         )
-    found = re.search(r"REG:(\d+) STACK:(\d+)", text.stdout)
+    found = re.search(rf"Function {re.escape(name)}:\s*REG:(\d+) STACK:(\d+)", text.stdout)
     if found is None:
         raise UnsupportedError(f"Triton kernel {name}: cuobjdump gives no registers: {(text.stdout + text.stderr)[:200]!r}")
     return int(found.group(1)), int(found.group(2))

@@ -14,6 +14,7 @@ from typing import Any
 from costmodel.device import Device
 from costmodel.errors import CostModelError, DescriptionError
 from costmodel.frontends.triton.cache import default_folder
+from costmodel.frontends.triton.compiling import compute_capability
 from costmodel.frontends.triton.kernel import Grid, TritonKernel, extents_of, from_triton, jitted
 
 __all__ = ["from_triton_configurations"]
@@ -54,6 +55,7 @@ def from_triton_configurations(
         options = {n: v for n, v in configuration.items() if n not in names}
         jobs.append((constexprs, options))
     folder = default_folder() if cache is True else cache
+    target = f"sm_{compute_capability(target)}"
     count = min(workers or os.cpu_count() or 1, len(jobs))
     if count <= 1:
         return [_one(fn, signature, c, grid, target, folder, o) for c, o in jobs]

@@ -24,7 +24,7 @@ def _touched(reader: Reader, operation: Operation, kind: str, mask: str | None, 
             operation, f"the address is {reason}; expected an argument and an index made of sizes, blocks and loops"
         )
     held = reader.conditions(operation, reader[mask], "the mask") if mask else ()
-    cached = not re.search(r"cacheModifier = c[gv]", operation.text)
+    cached = not re.search(r"cacheModifier = c[gv]|isVolatile = true", operation.text)
     return Touch(kind, pointer.buffer, pointer.offset, held, _elements(operation), cached, reader.where(operation), tile)
 
 

@@ -1,4 +1,4 @@
-"""Where and when a report was made: date, machine, versions, commit."""
+"""Where and when something was made: date, machine, version, commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Provenance", "provenance"]
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a reader needs to make the report again."""
+    """What a reader needs to make it again."""
 
     date: str
     """UTC."""
@@ -43,11 +43,11 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """Of the checkout that this file lies in."""
+    """Of the checkout that this file lies in; of a copy without its history, what COSTMODEL_COMMIT says."""
     folder = Path(__file__).resolve().parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return os.environ.get("COSTMODEL_COMMIT", "")
     return done.stdout.strip()
