@@ -16,14 +16,15 @@ from costmodel.symbols import size
 
 __all__ = ["Building"]
 
+WARP_GROUP = 128
 Derived = Callable[[dict[str, int]], int]
 
 
 class Building:
     """Describes one structure of configurations; `sizes` then tells the sizes of each."""
 
-    def __init__(self, name: str, reading: Reading, registers: Derived) -> None:
-        self._reading = reading
+    def __init__(self, name: str, reading: Reading, registers: Derived, *, warp_groups: bool) -> None:
+        self._reading, self._warp_groups = reading, warp_groups
         self._facts = Divisibility()
         self._k = Builder(name, self._facts)
         self._derived: dict[str, Derived] = {"thread_registers": registers}
@@ -170,14 +171,26 @@ class Building:
     def _staged(self, touch: Touch, spread: Spread, steps: Sequence[Expr], thread: Expr) -> Any:
         """Where an operand's piece lies in shared memory: in the order of threads, as the swizzle spares bank conflicts."""
         name = self._name(f"staged_{touch.array}").replace(" #", "_")
-        stages, threads = self._given["stages"], self._given["threads"]
+        threads, buffers = self._given["threads"], self._derive("buffers", self._buffers)
         each = self._derive(f"{name}_pieces", lambda given: _product(spread.sizes(given), spread))
         wide = self._symbol(spread.wide())
-        held = self._k.shared(name, (stages * each * threads * wide,), DTYPES[touch.dtype], dynamic=True)
+        held = self._k.shared(name, (buffers * each * threads * wide,), DTYPES[touch.dtype], dynamic=True)
         step: Any = 0
         for d, r in enumerate(steps):
             step = step * self._symbol(spread.steps(d)) + r
         return held[(step * threads + thread) * wide]
+
+    def _buffers(self, given: dict[str, int]) -> int:
+        """Stages held in shared memory: one less than the pipeline has, as the last goes to registers, but for warp groups.
+
+        Source: `metadata.shared` of Triton 3.7.1 and 3.9 on products of matrices, sm_80 and sm_90.
+        """
+        groups = (
+            self._warp_groups
+            and given["threads"] >= WARP_GROUP
+            and any(p.rows.length(given) >= 64 for p in _products_in(self._reading.events))
+        )
+        return max(given["stages"] - (0 if groups else 1), 1)
 
     # -- arithmetic
 
@@ -269,6 +282,16 @@ def _product(sizes: dict[str, int], spread: Spread) -> int:
 
 def _work(k: Builder, kind: str, dtype: str, amount: Expr) -> Work:
     return {"add": k.add, "special": k.special, "convert": k.convert, "integer": k.integer}[kind](DTYPES[dtype], amount)
+
+
+def _products_in(events: Sequence[Event]) -> list[Multiply]:
+    found: list[Multiply] = []
+    for event in events:
+        if isinstance(event, Repeat):
+            found += _products_in(event.body)
+        elif isinstance(event, Multiply):
+            found.append(event)
+    return found
 
 
 def _touches(events: Sequence[Event]) -> list[Touch]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +14,17 @@ from costmodel.counts import traffic
 from costmodel.device import Device, find_device
 from costmodel.errors import CostModelError, UnsupportedError
 from costmodel.frontends.helion.building import Building
-from costmodel.frontends.helion.graphs import Reader
+from costmodel.frontends.helion.graphs import Reader, Reading
+from costmodel.frontends.triton.compiling import compute_capability
 from costmodel.ir import Kernel
 
 __all__ = ["HelionKernel", "HelionSpace", "from_helion"]
 
 _STRUCTURE = ("loop_orders", "reduction_fusion")
 """What of a configuration makes another description, beside which reductions are loops."""
-_ADDRESSES = 24
-"""Registers for addresses, masks and loop counts. Inferred: 20 to 30 of ptxas' for element-wise kernels of Triton's."""
+_ADDRESSES = 14
+"""Registers for addresses, masks and loop counts. Source: ptxas 12.9 on the code of `tests/helion_kernels.py`, sm_90, 12 to 16
+where tiles hold next to nothing."""
 _MOST_REGISTERS = 255
 
 
@@ -52,6 +54,8 @@ class HelionSpace:
     """A bound kernel's configurations, each structure of which (order, rolled reductions, …) is described once."""
 
     bound: Any
+    target: str | Device = "sm_90"
+    """What it is compiled for: warp groups on Hopper keep one stage more of what they multiply."""
     _known: dict[tuple[Any, ...], tuple[Building, tuple[str, ...]] | UnsupportedError] = field(default_factory=dict)
 
     def kernel(self, config: Any = None) -> HelionKernel:
@@ -96,6 +100,10 @@ class HelionSpace:
             result[rows] = Scorer(kernel, device).score(pd.DataFrame(sizes)).seconds
         return result
 
+    def _described(self, reading: Reading) -> Building:
+        groups = 90 <= compute_capability(self.target) < 100
+        return Building(self.bound.kernel.name, reading, _registers(self.bound), warp_groups=groups)
+
     def _check(self, config: Any) -> None:
         for name in ("flatten_loops", "epilogue_subtile"):
             value = config.config.get(name)
@@ -111,7 +119,7 @@ class HelionSpace:
         if key not in self._known:
             try:
                 reading = Reader(self.bound, config).read()
-                self._known[key] = (Building(self.bound.kernel.name, reading, _registers(self.bound)), reading.notes)
+                self._known[key] = (self._described(reading), reading.notes)
             except UnsupportedError as error:
                 self._known[key] = error
         known = self._known[key]
@@ -120,17 +128,18 @@ class HelionSpace:
         return known
 
 
-def from_helion(bound: Any, config: Mapping[str, Any] | Any = None) -> HelionKernel:
+def from_helion(bound: Any, config: Mapping[str, Any] | Any = None, *, target: str | Device = "sm_90") -> HelionKernel:
     """What a bound kernel does under a configuration, from its graphs: nothing is compiled, no GPU is needed.
 
     Args:
         bound: `kernel.bind(arguments)`, on tensors of the CPU or fake ones.
         config: Helion's; the default one if left out. To price many, keep a `HelionSpace`.
+        target: `"sm_90"`, or a device or its name.
 
     Raises:
         UnsupportedError: something in the kernel or the configuration is not understood; the message names it.
     """
-    return HelionSpace(bound).kernel(config)
+    return HelionSpace(bound, target).kernel(config)
 
 
 def _notes(config: Any) -> tuple[str, ...]:
@@ -149,18 +158,25 @@ def _registers(bound: Any) -> Any:
     spec = bound.config_spec
     fact = spec.kernel_matmul_fact or spec.reduction_kernel_fact
     steps = fact.live_tile_steps if fact is not None else ()
+    carried = frozenset((f.dim_block_ids, f.itemsize) for f in spec.accumulator_facts)
 
     def derive(sizes: dict[str, int]) -> int:
-        most = max((sum(_live_bytes(t, sizes) for t in step) for step in steps), default=0)
+        most = max((_live_bytes(step, carried, sizes) for step in steps), default=0)
         return min(_ADDRESSES + -(-most // (4 * sizes["threads"])), _MOST_REGISTERS)
 
     return derive
 
 
-def _live_bytes(tile: Any, sizes: dict[str, int]) -> int:
-    if tile.kind == "global":
-        return 0
-    count = tile.itemsize
-    for number, extent in zip(tile.dim_block_ids, tile.static_dims, strict=True):
-        count *= extent or 1 if number is None else sizes.get(f"block_{number}", 1)
-    return int(count)
+def _live_bytes(step: Sequence[Any], carried: frozenset[Any], sizes: dict[str, int]) -> int:
+    """Bytes of the tiles of a step; what a loop carries is in one place, under whatever name."""
+    total, seen = 0, set()
+    for tile in step:
+        shape = (tile.dim_block_ids, tile.itemsize)
+        if tile.kind == "global" or shape in seen:
+            continue
+        seen |= {shape} & carried
+        count = tile.itemsize
+        for number, extent in zip(tile.dim_block_ids, tile.static_dims, strict=True):
+            count *= (extent or 1) if number is None else sizes[f"block_{number}"]
+        total += count
+    return total
