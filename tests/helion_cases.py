@@ -52,6 +52,8 @@ CASES = {
                 {},
                 {"block_sizes": [32, 64, 16], "num_stages": 3, "num_warps": 2},
                 {"block_sizes": [64, 32, 32], "l2_groupings": [4]},
+                {"block_sizes": [16, 32, 32], "l2_groupings": [2], "loop_orders": [[1, 0]]},
+                {"block_sizes": [16, 32, 32], "l2_groupings": [2]},
             ),
         ),
         Case(

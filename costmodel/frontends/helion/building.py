@@ -14,17 +14,19 @@ from costmodel.frontends.helion.spreading import Spread, matrix_warps, spread_of
 from costmodel.ir import Builder, Comparison, Divisibility, Expr, Kernel, Work, ceil_div
 from costmodel.symbols import size
 
-__all__ = ["Building"]
+__all__ = ["GROUP", "Building"]
 
 WARP_GROUP = 128
+GROUP = "group"
+"""The size that says how many blocks of the grid's first axis are taken together."""
 Derived = Callable[[dict[str, int]], int]
 
 
 class Building:
     """Describes one structure of configurations; `sizes` then tells the sizes of each."""
 
-    def __init__(self, name: str, reading: Reading, registers: Derived, *, warp_groups: bool) -> None:
-        self._reading, self._warp_groups = reading, warp_groups
+    def __init__(self, name: str, reading: Reading, registers: Derived, *, warp_groups: bool, grouped: bool) -> None:
+        self._reading, self._warp_groups, self._grouped = reading, warp_groups, grouped
         self._facts = Divisibility()
         self._k = Builder(name, self._facts)
         self._derived: dict[str, Derived] = {"thread_registers": registers}
@@ -33,6 +35,7 @@ class Building:
         self._arrays: dict[str, Any] = {}
         self._names: Counter[str] = Counter()
         self._given = {"threads": self._symbol("threads"), "stages": self._symbol("stages")}
+        self.grid = reading.grid
         self.kernel = self._described()
 
     def sizes(self, given: dict[str, int]) -> dict[str, int]:
@@ -73,13 +76,24 @@ class Building:
             self._declare(touch)
         k.launch_bound(threads)
         k.registers_per_thread(self._symbol("thread_registers"))
-        tiles = [ceil_div(a.extent, self._length(a)) for a in self._reading.grid]
-        with k.blocks(*tiles) as blocks, k.threads(threads) as thread:
+        grid = self._reading.grid
+        tiles = [ceil_div(a.extent, self._length(a)) for a in grid]
+        extents = self._in_groups(tiles) if self._grouped else tiles
+        with k.blocks(*extents) as blocks, k.threads(threads) as thread:
             found = blocks if isinstance(blocks, tuple) else (blocks,)
-            self._position |= {a: b * self._length(a) for a, b in zip(self._reading.grid, found, strict=True)}
+            if self._grouped:
+                found = (found[2] * self._symbol(GROUP) + found[0], found[1])
+            self._position |= {a: b * self._length(a) for a, b in zip(grid, found, strict=True)}
             self._body(self._reading.events, thread)
         params = (*self._given, *(n for s in self._spreads.values() for n in s.names()), *self._derived)
         return k.result(params, ())
+
+    def _in_groups(self, tiles: Sequence[Expr]) -> tuple[Expr, Expr, Expr]:
+        """So many tiles of the first axis, then the next of the second, and when it is through the next so many."""
+        group = self._symbol(GROUP)
+        self._given[GROUP] = group
+        self._k.require(tiles[0] % group == 0)
+        return group, tiles[1], tiles[0] // group
 
     def _declare(self, touch: Touch) -> None:
         if touch.array not in self._arrays:

@@ -13,7 +13,8 @@ from costmodel.cost import Cost, Scorer, estimate
 from costmodel.counts import traffic
 from costmodel.device import Device, find_device
 from costmodel.errors import CostModelError, UnsupportedError
-from costmodel.frontends.helion.building import Building
+from costmodel.frontends.helion.building import GROUP, Building
+from costmodel.frontends.helion.events import Axis
 from costmodel.frontends.helion.graphs import Reader, Reading
 from costmodel.frontends.triton.compiling import compute_capability
 from costmodel.ir import Kernel
@@ -74,12 +75,25 @@ class HelionSpace:
         with self.bound.env, self.bound.host_function:
             config = spec.normalized_config(helion.Config(**given))
             self._check(config)
-            building, notes = self._building(config)
             sizes = {"threads": 32 * config.num_warps, "stages": config.num_stages}
             for n, info in enumerate(self.bound.env.block_sizes):
                 length = info.from_config(config)
                 sizes[f"block_{n}"] = length if isinstance(length, int) else 1
-        return HelionKernel(building.kernel, building.sizes(sizes), (*notes, *_notes(config)))
+            building, notes = self._building(config, grouped=False)
+            group = self._group(config, building.grid, sizes)
+            if group > 1:
+                building, _ = self._building(config, grouped=True)
+                sizes[GROUP] = group
+        return HelionKernel(building.kernel, building.sizes(sizes), (*notes, *_notes(config, grouped=group != 0)))
+
+    def _group(self, config: Any, grid: Sequence[Axis], sizes: dict[str, int]) -> int:
+        """Blocks of the first axis that are taken together; 0 where the description takes them one after the other instead."""
+        wanted = max(config.config.get("l2_groupings") or (1,))
+        if wanted == 1:
+            return 1
+        tiles = -(-grid[0].extent // grid[0].length(sizes))
+        group = min(wanted, tiles)
+        return group if len(grid) == 2 and tiles % group == 0 else 0
 
     def score(self, configs: Iterable[Any], device: Device | str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Seconds of configurations, priced together: infinite where one cannot run, NaN where it is not understood."""
@@ -100,9 +114,9 @@ class HelionSpace:
             result[rows] = Scorer(kernel, device).score(pd.DataFrame(sizes)).seconds
         return result
 
-    def _described(self, reading: Reading) -> Building:
+    def _described(self, reading: Reading, *, grouped: bool) -> Building:
         groups = 90 <= compute_capability(self.target) < 100
-        return Building(self.bound.kernel.name, reading, _registers(self.bound), warp_groups=groups)
+        return Building(self.bound.kernel.name, reading, _registers(self.bound), warp_groups=groups, grouped=grouped)
 
     def _check(self, config: Any) -> None:
         for name in ("flatten_loops", "epilogue_subtile"):
@@ -112,14 +126,14 @@ class HelionSpace:
                     f"Helion kernel {self.bound.kernel.name}: {name}={value}; expected a configuration without"
                 )
 
-    def _building(self, config: Any) -> tuple[Building, tuple[str, ...]]:
+    def _building(self, config: Any, *, grouped: bool) -> tuple[Building, tuple[str, ...]]:
         """The description of a configuration's structure, and notes on the kernel."""
         chunks = tuple(c is not None for c in config.reduction_loops)
-        key = (*(repr(config.config.get(name)) for name in _STRUCTURE), chunks)
+        key = (*(repr(config.config.get(name)) for name in _STRUCTURE), chunks, grouped)
         if key not in self._known:
             try:
                 reading = Reader(self.bound, config).read()
-                self._known[key] = (self._described(reading), reading.notes)
+                self._known[key] = (self._described(reading, grouped=grouped), reading.notes)
             except UnsupportedError as error:
                 self._known[key] = error
         known = self._known[key]
@@ -142,12 +156,12 @@ def from_helion(bound: Any, config: Mapping[str, Any] | Any = None, *, target: s
     return HelionSpace(bound, target).kernel(config)
 
 
-def _notes(config: Any) -> tuple[str, ...]:
+def _notes(config: Any, *, grouped: bool) -> tuple[str, ...]:
     found = []
     if str(config.config.get("pid_type", "flat")).startswith("persistent"):
         found.append("persistent programs are described as a block for each tile")
-    if any(n > 1 for n in config.config.get("l2_groupings") or ()):
-        found.append("blocks are taken row after row, not in groups")
+    if not grouped:
+        found.append("blocks are taken one after the other, not in groups that are uneven or of three axes")
     if "tensor_descriptor" in str(config.config.get("indexing")):
         found.append("copies by tensor descriptor are described as loads")
     return tuple(found)
