@@ -186,3 +186,33 @@ def jagged_sum(values: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
             total = total + hl.load(values, [at], extra_mask=column.index[None, :] < lengths[:, None]).sum(dim=1)
         out[row] = total
     return out
+
+
+@helion.kernel(autotune_effort="none")
+def column_sums(x: torch.Tensor) -> torch.Tensor:
+    """Of each column, added up by all programs at once."""
+    out = torch.zeros([x.size(1)], dtype=x.dtype, device=x.device)
+    for i, j in hl.tile(x.size()):
+        hl.atomic_add(out, [j], x[i, j].sum(0))
+    return out
+
+
+@helion.kernel(autotune_effort="none")
+def running_sums(x: torch.Tensor) -> torch.Tensor:
+    """Of each row up to the end of its tile."""
+    out = torch.empty([x.size(0)], dtype=x.dtype, device=x.device)
+    for i in hl.tile(x.size(0)):
+        total = hl.zeros([i], dtype=torch.float32)
+        for j in hl.tile(0, i.end):
+            total = total + x[i, j].sum(1)
+        out[i] = total
+    return out
+
+
+@helion.kernel(autotune_effort="none")
+def first_ones(x: torch.Tensor) -> torch.Tensor:
+    """Of a vector, the rest as zeros."""
+    out = torch.empty_like(x)
+    for i in hl.tile(x.size(0)):
+        out[i] = hl.load(x, [i], extra_mask=i.index < 7)
+    return out

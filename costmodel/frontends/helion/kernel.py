@@ -27,6 +27,9 @@ _ADDRESSES = 14
 """Registers for addresses, masks and loop counts. Source: ptxas 12.9 on the code of `tests/helion_kernels.py`, sm_90, 12 to 16
 where tiles hold next to nothing."""
 _MOST_REGISTERS = 255
+_REGISTERS_PER_BLOCK = 65_536
+"""Of 32 bits: the assembler keeps below, for Triton tells it the threads of a block. Source: CUDA C++ programming guide,
+technical specifications, compute capabilities 8.0 to 10.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,8 @@ def _registers(bound: Any) -> Any:
 
     def derive(sizes: dict[str, int]) -> int:
         most = max((_live_bytes(step, carried, sizes) for step in steps), default=0)
-        return min(_ADDRESSES + -(-most // (4 * sizes["threads"])), _MOST_REGISTERS)
+        threads = sizes["threads"]
+        return min(_ADDRESSES + -(-most // (4 * threads)), _MOST_REGISTERS, _REGISTERS_PER_BLOCK // threads)
 
     return derive
 
