@@ -4,7 +4,7 @@
 `HelionSpace(bound).score(configs, "H100")` prices a whole space at once, since blocks, warps and stages are sizes of one kernel.
 `from_helion_code` compiles the Triton code of one configuration instead, for its exact registers, spills and shared bytes.
 What is not understood is an `UnsupportedError` that names it: loops whose ends are data, masks of the author's own, branches,
-atomics, several grids. Run with Helion 1.5.1, Triton 3.7.1 and PyTorch 2.13.0.
+atomics, several grids. Run with Helion 1.5.1 on Triton 3.6.0 and 3.7.1.
 """
 
 from costmodel.frontends.helion.compiling import from_helion_code
