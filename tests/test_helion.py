@@ -167,6 +167,16 @@ def test_products_take_the_shared_memory_that_triton_says(name, n, converted, co
     assert _shared_bytes(converted(name, n)) == code(name, n).shared_bytes
 
 
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize(("stages", "rows"), [(2, 64), (4, 64), (3, 32)])
+def test_warp_groups_keep_all_stages(target, stages, rows, tmp_path):
+    arguments = (torch.rand(256, 256).half(), torch.rand(256, 256).half())
+    product = helion_kernels.matmul.bind(arguments)
+    config = helion_cases.whole(product, {"block_sizes": [rows, 128, 32], "num_stages": stages})
+    told = from_helion_code(product, config, arguments, target=target, cache=tmp_path)
+    assert _shared_bytes(from_helion(product, config, target=target)) == told.shared_bytes
+
+
 def test_registers_are_near_the_assemblers(converted, code):
     ratios = [max(converted(*run).sizes["thread_registers"], 24) / max(code(*run).registers, 24) for run in COMPILED]
     assert min(ratios) > 0.5

@@ -195,9 +195,9 @@ class Building:
         return held[(step * threads + thread) * wide]
 
     def _buffers(self, given: dict[str, int]) -> int:
-        """Stages held in shared memory: one less than the pipeline has, as the last goes to registers, but for warp groups.
+        """Stages held in shared memory: one less than the pipeline has, but all of them for warp groups.
 
-        Source: `metadata.shared` of Triton 3.7.1 and 3.9 on products of matrices, sm_80 and sm_90.
+        Source: `metadata.shared` of Triton 3.7.1 on products of matrices, sm_80 and sm_90, 1 to 4 stages.
         """
         groups = (
             self._warp_groups

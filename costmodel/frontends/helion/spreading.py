@@ -75,7 +75,8 @@ def spread_of(touch: Touch, itemsize: int) -> tuple[tuple[int, ...], int]:
 def matrix_warps(product: Multiply, sizes: dict[str, int]) -> tuple[int, int]:
     """Warps along rows and columns of a product.
 
-    Source: Triton, `lib/Dialect/TritonGPU/Transforms/AccelerateMatmul.cpp`, `warpsPerTileV2`: tiles of 16 × 8.
+    Source: Triton, `lib/Dialect/TritonGPU/Transforms/AccelerateMatmul.cpp`, `warpsPerTileV2`: tiles of 16 × 8;
+    products that feed each other, which it gives all warps along rows, are not told apart.
     """
     warps, rows, columns = sizes["threads"] // 32, 1, 1
     tall, broad = product.rows.length(sizes), product.columns.length(sizes)
