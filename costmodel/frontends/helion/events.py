@@ -1,0 +1,110 @@
+"""What one program of a Helion kernel does, in order: tiles of arrays that are read and written, arithmetic on tiles, loops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Axis", "Effort", "Event", "Multiply", "Place", "Reduce", "Repeat", "Tile", "Touch", "elements"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A dimension of tiles."""
+
+    number: int | None
+    """Of Helion's block; None for a dimension that no loop goes along."""
+    extent: int
+    """Elements of the whole dimension."""
+    block: int | None
+    """Elements of a tile, a power of two, where no configuration changes them."""
+
+    @property
+    def name(self) -> str:
+        """Of the size that says how many elements a tile has."""
+        return f"block_{self.number}"
+
+    def length(self, sizes: dict[str, int]) -> int:
+        """Elements of a tile for these sizes."""
+        return sizes[self.name] if self.block is None else self.block
+
+
+Tile = tuple[Axis, ...]
+
+
+def elements(tile: Tile, sizes: dict[str, int]) -> int:
+    """Of a tile."""
+    count = 1
+    for axis in tile:
+        count *= axis.length(sizes)
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tile lies along one dimension of an array."""
+
+    axis: Axis | None
+    """None for one element."""
+    scale: int
+    offset: int
+    by_data: bool
+    """Whether data say where; then the elements named are taken to follow each other from the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A tile loaded or stored."""
+
+    store: bool
+    array: str
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    places: tuple[Place, ...]
+    dimensions: tuple[int | None, ...]
+    """For each place, the dimension of the tile that runs along it."""
+    tile: Tile
+    """All axes that its addresses and its mask run over."""
+    operand: bool
+    """Whether it goes to a product of matrices, through shared memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """Arithmetic on each element of a tile."""
+
+    kind: str
+    dtype: str
+    tile: Tile
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """A tile made smaller along one axis."""
+
+    dtype: str
+    tile: Tile
+    along: Axis | None
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply:
+    """A product of matrices of tiles."""
+
+    dtype: str
+    batch: Tile
+    rows: Axis
+    columns: Axis
+    depth: Axis
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A loop over the tiles of an axis."""
+
+    axis: Axis
+    body: tuple[Event, ...]
+
+
+Event = Touch | Effort | Reduce | Multiply | Repeat

@@ -1,0 +1,200 @@
+"""`from_helion`: a bound Helion kernel and a configuration as a kernel that can be counted and priced, without compiling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from costmodel.cost import Cost, Scorer, estimate
+from costmodel.counts import traffic
+from costmodel.device import Device, find_device
+from costmodel.errors import CostModelError, UnsupportedError
+from costmodel.frontends.helion.building import GROUP, Building
+from costmodel.frontends.helion.events import Axis
+from costmodel.frontends.helion.graphs import Reader, Reading
+from costmodel.frontends.triton.compiling import compute_capability
+from costmodel.ir import Kernel
+
+__all__ = ["HelionKernel", "HelionSpace", "from_helion"]
+
+_STRUCTURE = ("loop_orders", "reduction_fusion")
+"""What of a configuration makes another description, beside which reductions are loops."""
+_ADDRESSES = 14
+"""Registers for addresses, masks and loop counts. Source: ptxas 12.8 of Triton 3.7.1 on the code of `tests/helion_kernels.py`,
+sm_90: 12 where tiles hold next to nothing, 18 to 22 for element-wise kernels and reductions of 4 to 8 words a thread."""
+_MOST_REGISTERS = 255
+_REGISTERS_PER_BLOCK = 65_536
+"""Of 32 bits: the assembler keeps below, for Triton tells it the threads of a block. Source: CUDA C++ programming guide,
+technical specifications, compute capabilities 8.0 to 10.0."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelionKernel:
+    """A Helion kernel as a configuration has it."""
+
+    kernel: Kernel
+    """Its sizes are blocks, threads, stages and what follows from them: one description for many configurations."""
+    sizes: dict[str, int]
+    """Of the configuration."""
+    notes: tuple[str, ...]
+    """Where the description says something else than the kernel, and what."""
+
+    def requested_bytes(self) -> int:
+        """Bytes of the elements that the kernel loads and stores in global memory."""
+        flows = traffic(self.kernel).bind(**self.sizes)
+        return sum(int(f.requested_bytes) for f in flows if {f.source, f.target} == {"l1", "register"})
+
+    def estimate(self, device: Device | str) -> Cost:
+        """Predict the time of one launch."""
+        return estimate(self.kernel, device, **self.sizes)
+
+
+@dataclass(slots=True)
+class HelionSpace:
+    """A bound kernel's configurations, each structure of which (order, rolled reductions, …) is described once."""
+
+    bound: Any
+    target: str | Device = "sm_90"
+    """What it is compiled for: warp groups on Hopper keep one stage more of what they multiply."""
+    _known: dict[tuple[Any, ...], tuple[Building, tuple[str, ...]] | UnsupportedError] = field(default_factory=dict)
+
+    def kernel(self, config: Any = None) -> HelionKernel:
+        """The kernel as a configuration has it.
+
+        Args:
+            config: Helion's; the spec's default if left out.
+
+        Raises:
+            UnsupportedError: something in the kernel or the configuration is not understood.
+        """
+        import helion
+
+        spec = self.bound.config_spec
+        given = dict(spec.default_config()) | dict(config or {})
+        with self.bound.env, self.bound.host_function:
+            config = spec.normalized_config(helion.Config(**given))
+            self._check(config)
+            sizes = {"threads": 32 * config.num_warps, "stages": config.num_stages}
+            for n, info in enumerate(self.bound.env.block_sizes):
+                length = info.from_config(config)
+                sizes[f"block_{n}"] = length if isinstance(length, int) else 1
+            building, notes = self._building(config, grouped=False)
+            group = self._group(config, building.grid, sizes)
+            if group > 1:
+                building, _ = self._building(config, grouped=True)
+                sizes[GROUP] = group
+        return HelionKernel(building.kernel, building.sizes(sizes), (*notes, *_notes(config, grouped=group != 0)))
+
+    def _group(self, config: Any, grid: Sequence[Axis], sizes: dict[str, int]) -> int:
+        """Blocks of the first axis that are taken together; 0 where the description takes them one after the other instead."""
+        wanted = max(config.config.get("l2_groupings") or (1,))
+        if wanted == 1:
+            return 1
+        tiles = -(-grid[0].extent // grid[0].length(sizes))
+        group = min(wanted, tiles)
+        return group if len(grid) == 2 and tiles % group == 0 else 0
+
+    def score(self, configs: Iterable[Any], device: Device | str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Seconds of configurations, priced together: infinite where one cannot run, NaN where it is not understood."""
+        device = device if isinstance(device, Device) else find_device(device)
+        groups: dict[int, tuple[Kernel, list[int], list[dict[str, int]]]] = {}
+        seconds: list[float] = []
+        for n, config in enumerate(configs):
+            seconds.append(float("nan"))
+            try:
+                found = self.kernel(config)
+            except CostModelError:
+                continue
+            _, rows, sizes = groups.setdefault(id(found.kernel), (found.kernel, [], []))
+            rows.append(n)
+            sizes.append(found.sizes)
+        result = np.array(seconds)
+        for kernel, rows, sizes in groups.values():
+            result[rows] = Scorer(kernel, device).score(pd.DataFrame(sizes)).seconds
+        return result
+
+    def _described(self, reading: Reading, *, grouped: bool) -> Building:
+        groups = 90 <= compute_capability(self.target) < 100
+        return Building(self.bound.kernel.name, reading, _registers(self.bound), warp_groups=groups, grouped=grouped)
+
+    def _check(self, config: Any) -> None:
+        for name in ("flatten_loops", "epilogue_subtile"):
+            value = config.config.get(name)
+            if any(value) if isinstance(value, list) else value:
+                raise UnsupportedError(
+                    f"Helion kernel {self.bound.kernel.name}: {name}={value}; expected a configuration without"
+                )
+
+    def _building(self, config: Any, *, grouped: bool) -> tuple[Building, tuple[str, ...]]:
+        """The description of a configuration's structure, and notes on the kernel."""
+        chunks = tuple(c is not None for c in config.reduction_loops)
+        key = (*(repr(config.config.get(name)) for name in _STRUCTURE), chunks, grouped)
+        if key not in self._known:
+            try:
+                reading = Reader(self.bound, config).read()
+                self._known[key] = (self._described(reading, grouped=grouped), reading.notes)
+            except UnsupportedError as error:
+                self._known[key] = error
+        known = self._known[key]
+        if isinstance(known, UnsupportedError):
+            raise known
+        return known
+
+
+def from_helion(bound: Any, config: Mapping[str, Any] | Any = None, *, target: str | Device = "sm_90") -> HelionKernel:
+    """What a bound kernel does under a configuration, from its graphs: nothing is compiled, no GPU is needed.
+
+    Args:
+        bound: `kernel.bind(arguments)`, on tensors of the CPU or fake ones.
+        config: Helion's; the default one if left out. To price many, keep a `HelionSpace`.
+        target: `"sm_90"`, or a device or its name.
+
+    Raises:
+        UnsupportedError: something in the kernel or the configuration is not understood; the message names it.
+    """
+    return HelionSpace(bound, target).kernel(config)
+
+
+def _notes(config: Any, *, grouped: bool) -> tuple[str, ...]:
+    found = []
+    if str(config.config.get("pid_type", "flat")).startswith("persistent"):
+        found.append("persistent programs are described as a block for each tile")
+    if not grouped:
+        found.append("blocks are taken one after the other, not in groups that are uneven or of three axes")
+    if "tensor_descriptor" in str(config.config.get("indexing")):
+        found.append("copies by tensor descriptor are described as loads")
+    return tuple(found)
+
+
+def _registers(bound: Any) -> Any:
+    """Registers of a thread from the tiles that live together, as Helion's facts tell, by sizes."""
+    spec = bound.config_spec
+    fact = spec.kernel_matmul_fact or spec.reduction_kernel_fact
+    steps = fact.live_tile_steps if fact is not None else ()
+    carried = frozenset((f.dim_block_ids, f.itemsize) for f in spec.accumulator_facts)
+
+    def derive(sizes: dict[str, int]) -> int:
+        most = max((_live_bytes(step, carried, sizes) for step in steps), default=0)
+        threads = sizes["threads"]
+        return min(_ADDRESSES + -(-most // (4 * threads)), _MOST_REGISTERS, _REGISTERS_PER_BLOCK // threads)
+
+    return derive
+
+
+def _live_bytes(step: Sequence[Any], carried: frozenset[Any], sizes: dict[str, int]) -> int:
+    """Bytes of the tiles of a step; what a loop carries is in one place, under whatever name."""
+    total, seen = 0, set()
+    for tile in step:
+        shape = (tile.dim_block_ids, tile.itemsize)
+        if tile.kind == "global" or shape in seen:
+            continue
+        seen |= {shape} & carried
+        count = tile.itemsize
+        for number, extent in zip(tile.dim_block_ids, tile.static_dims, strict=True):
+            count *= (extent or 1) if number is None else sizes[f"block_{number}"]
+        total += count
+    return total
