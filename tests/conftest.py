@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-# These are imported by tests that need Triton, and otherwise only looked through for examples in docstrings.
-collect_ignore = [] if importlib.util.find_spec("triton") else ["triton_kernels.py", "triton_interpreted.py"]
 
 # `ci` draws the same examples every time; `soak` (make soak) draws ten thousand new ones.
 settings.register_profile("ci", max_examples=300, derandomize=True, deadline=None)
@@ -24,8 +20,8 @@ settings.register_profile(
 settings.load_profile("soak" if os.environ.get("COSTMODEL_SOAK") else "ci")
 
 
-collect_ignore_glob = ["host_kernels/*"]
-"""Kernels in other systems' languages, imported by the tests that have the system."""
+collect_ignore_glob = ["helion_*", "host_kernels/*", "triton_interpreted.py", "triton_kernels.py"]
+"""Kernels in other systems' languages, imported by the tests that have the system; not looked through for examples."""
 
 
 @pytest.fixture(scope="session")
