@@ -277,6 +277,10 @@ def test_arguments_are_checked():
         conversion(replace(case, signature={n: k for n, k in case.signature.items() if n != "n"}))
     with pytest.raises(DescriptionError, match="expected ':16'"):
         conversion(replace(case, signature={**case.signature, "n": "i32:8"}))
+    with pytest.raises(DescriptionError, match="expected ':16'"):
+        conversion(replace(case, signature={**case.signature, "n": "i32:x"}))
+    with pytest.raises(DescriptionError, match=r"signature\['n'\]: expected a type such as 'i32:16', got 4096"):
+        conversion(replace(case, signature={**case.signature, "n": 4096}))
     with pytest.raises(DescriptionError, match=r"write costmodel\.ir\.minimum"):
         conversion(replace(case, grid=lambda m: (min(m["n"], 4),)))
     with pytest.raises(DescriptionError, match="grid extent"):

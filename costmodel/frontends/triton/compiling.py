@@ -91,13 +91,18 @@ def parsed_signature(
         if argument in constexprs:
             types[argument] = "constexpr"
             continue
+        if not isinstance(signature[argument], str):
+            raise DescriptionError(
+                f"Triton kernel {name}: signature[{argument!r}]: expected a type such as 'i32:16', got {signature[argument]!r}; "
+                "values belong in constexprs="
+            )
         kind, _, hint = signature[argument].partition(":")
         types[argument] = kind
-        divisors[argument] = int(hint) if hint else DIVISOR if kind.startswith("*") else 1
-        if divisors[argument] not in (1, DIVISOR):
+        if hint not in ("", "1", str(DIVISOR)):
             raise DescriptionError(
                 f"Triton kernel {name}: {argument}={signature[argument]!r}: expected ':16' or ':1' after the type"
             )
+        divisors[argument] = int(hint) if hint else DIVISOR if kind.startswith("*") else 1
     return types, divisors
 
 
