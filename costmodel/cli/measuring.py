@@ -40,11 +40,11 @@ _MOST_REASONS = 5
 
 
 def measure_command(
+    out: Annotated[Path, typer.Option(help="File to write, .parquet or .json (T4); of --suite, a folder.")],
     target: Annotated[
         str | None,
         typer.Argument(metavar="[DESCRIPTION]", help="file.py:function, or the name of one of the package's; not with --suite."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="File to write, .parquet or .json (T4); of --suite, a folder.")] = ...,  # type: ignore[assignment]
     space: Annotated[
         Path | None,
         typer.Option(help="YAML or JSON (argument: list or value), CSV or Parquet table; the description's own if left out."),

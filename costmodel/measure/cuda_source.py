@@ -130,7 +130,7 @@ class _Writer:
         return Source("\n".join(lines), arguments, dynamic_bytes, runtime)
 
     def _pointer(self, buffer: Buffer) -> str:
-        stored = any(a.buffer.name == buffer.name for s in self.kernel.statements() for a in s.leaf.stores)  # type: ignore[union-attr]
+        stored = any(a.buffer.name == buffer.name for s in self.kernel.statements() for a in s.statement.stores)
         plain = f"{C_TYPES[buffer.dtype.name]}*"
         if buffer.read_only:
             return f"const {plain} __restrict__ b_{buffer.name}"

@@ -49,7 +49,7 @@ class Values:
         """Declare the scalars into which statements without stores fold."""
         for dtype in self._held():
             yield f"{C_TYPES[dtype]} held_{dtype} = 0;"
-        if any(w.kind == "integer" for s in self.kernel.statements() for w in s.leaf.work):  # type: ignore[union-attr]
+        if any(w.kind == "integer" for s in self.kernel.statements() for w in s.statement.work):
             yield "int counted = threadIdx.x;"
 
     def _held(self) -> list[str]:

@@ -46,7 +46,9 @@ def expression(term: Term, z: sympy.Expr | None, extents: Extents, depth: int = 
     if depth > _DEEPEST:
         term.refuse(f"an expression nested deeper than {_DEEPEST}")
     if term.op == "MNum":
-        return sympy.Integer(int(term.args[0]))  # type: ignore[arg-type]
+        number = term.args[0]
+        assert not isinstance(number, Term)  # the reader of terms makes an integer of it
+        return sympy.Integer(int(number))
     if term.op == "MVar":
         return _variable(term, z)
     if term.op == "MAccum":

@@ -145,7 +145,7 @@ class Builder:
 
     def _work(self, event: Effort, nodes: list[Node], lines: dict[tuple[int, int], int]) -> None:
         """Arithmetic on registers that are updated one by one: none waits for another."""
-        item = Work(event.kind, _dtype(event.dtype), _INTEGER(event.amount))  # type: ignore[arg-type]
+        item = Work(event.kind, _dtype(event.dtype), _INTEGER(event.amount))
         key = (event.where.line, event.elements)
         if key in lines:
             before = nodes[lines[key]]
@@ -250,7 +250,7 @@ class Builder:
 
     def _shuffles(self, event: Shuffles) -> tuple[Node, ...]:
         buffer = self._scratch("lanes", 32, DTYPES["f32"])
-        work = tuple(Work(kind, _dtype(dtype), _INTEGER(n)) for kind, dtype, n in event.combine)  # type: ignore[arg-type]
+        work = tuple(Work(kind, _dtype(dtype), _INTEGER(n)) for kind, dtype, n in event.combine)
         name = self._name("shuffles", event.where.line)
         node: Node = Statement(name, (Access(buffer, (LANE,)),))
         body: tuple[Node, ...] = _nested([(self._counter(), event.words)], node) if event.words > 1 else (node,)

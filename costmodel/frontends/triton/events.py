@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from costmodel.frontends.triton.module_text import Location, TensorType
 from costmodel.frontends.triton.polynomials import Polynomial
+from costmodel.ir.types import WorkKind
 
 __all__ = [
     "Choice", "Condition", "Effort", "Event", "Exchange", "Multiply", "Repeat", "Shuffles", "Stage", "Sync", "Tile", "Touch",
@@ -48,7 +49,7 @@ class Touch:
 class Effort:
     """Arithmetic of one thread on each element that it holds."""
 
-    kind: str
+    kind: WorkKind
     dtype: str
     amount: int
     """Operations of one element."""
@@ -63,7 +64,7 @@ class Shuffles:
     steps: int
     words: int
     """Exchanged in each step by one thread."""
-    combine: tuple[tuple[str, str, int], ...]
+    combine: tuple[tuple[WorkKind, str, int], ...]
     """Kind, dtype and amount of the work of one step."""
     where: Location
 

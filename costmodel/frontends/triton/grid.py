@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from costmodel.frontends.triton.arrays import largest
 from costmodel.frontends.triton.events import Choice, Condition, Event, Repeat, Touch
@@ -75,7 +76,7 @@ def regrouped(algebra: Algebra, events: list[Event], grid: tuple[Polynomial, ...
         elif parts is not None:
             low, high = parts
             by = {_name(algebra, "mod", program, low): f"%l{n}", _name(algebra, "floor", program, low): f"%h{n}"}
-            events = mapped(events, lambda p, by=by: algebra.replaced(p, {a: Polynomial.of(b) for a, b in by.items()}))  # type: ignore[misc]
+            events = mapped(events, partial(algebra.replaced, by={a: Polynomial.of(b) for a, b in by.items()}))
             axes.meaning |= {f"%l{n}": axes.add(low), f"%h{n}": axes.add(high)}
             axes.ends |= {f"%l{n}": low - ONE, f"%h{n}": high - ONE}
             used += 1

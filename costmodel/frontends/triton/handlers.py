@@ -12,6 +12,7 @@ from costmodel.frontends.triton.operations import FLOATS, IGNORED, INTEGERS, LIB
 from costmodel.frontends.triton.polynomials import Polynomial, block
 from costmodel.frontends.triton.reading import Handler, Reader
 from costmodel.frontends.triton.values import Mask, Opaque, Pointer, Value
+from costmodel.ir.types import WorkKind
 
 __all__ = ["HANDLERS", "dtype_name"]
 
@@ -56,7 +57,10 @@ def _expand(reader: Reader, operation: Operation) -> None:
 
 def _transpose(reader: Reader, operation: Operation) -> None:
     source = tensor_type(operation.types.rsplit(" -> ", 1)[0].strip("() "))
-    order = [int(n) for n in re.search(r"order = array<i32: ([\d, ]*)>", operation.text).group(1).split(",")]  # type: ignore[union-attr]
+    found = re.search(r"order = array<i32: ([\d, ]+)>", operation.text)
+    if found is None:
+        raise reader.fail(operation, "expected the order of its dimensions")
+    order = [int(n) for n in found.group(1).split(",")]
     reader.give(operation, arithmetic.reordered(reader.algebra, reader[operation.operands[0]], order, source))
 
 
@@ -138,7 +142,7 @@ def _library(reader: Reader, operation: Operation) -> None:
     _effort(reader, operation, LIBRARY[symbol.group(1)])
 
 
-def _effort(reader: Reader, operation: Operation, kinds: tuple[tuple[str, int], ...]) -> None:
+def _effort(reader: Reader, operation: Operation, kinds: tuple[tuple[WorkKind, int], ...]) -> None:
     """Arithmetic on every element that a thread holds."""
     tensor = tensor_type(operation.result_type)
     dtype = dtype_name(tensor.element)
@@ -155,9 +159,9 @@ def _ignored(reader: Reader, operation: Operation) -> None:
     reader.skip(operation)
 
 
-def _combination(reader: Reader, operation: Operation) -> list[tuple[str, str, int]]:
+def _combination(reader: Reader, operation: Operation) -> list[tuple[WorkKind, str, int]]:
     """Work of combining two elements."""
-    found: list[tuple[str, str, int]] = []
+    found: list[tuple[WorkKind, str, int]] = []
     for inner in operation.inner():
         dtype = dtype_name(tensor_type(inner.result_type).element) if inner.types else "f32"
         if inner.name in FLOATS:

@@ -9,10 +9,12 @@ Sources: PTX ISA 8.7, floating-point instructions; Triton, `ElementwiseOpToLLVM.
 
 from __future__ import annotations
 
+from costmodel.ir.types import WorkKind
+
 __all__ = ["FLOATS", "IGNORED", "INTEGERS", "LIBRARY"]
 
-_ONE = (("add", 1),)
-FLOATS: dict[str, tuple[tuple[str, int], ...]] = {
+_ONE: tuple[tuple[WorkKind, int], ...] = (("add", 1),)
+FLOATS: dict[str, tuple[tuple[WorkKind, int], ...]] = {
     "arith.addf": _ONE,
     "arith.subf": _ONE,
     "arith.mulf": _ONE,
@@ -52,7 +54,7 @@ FLOATS: dict[str, tuple[tuple[str, int], ...]] = {
 }
 """Operations of one element by the operation's name."""
 
-LIBRARY: dict[str, tuple[tuple[str, int], ...]] = {
+LIBRARY: dict[str, tuple[tuple[WorkKind, int], ...]] = {
     "__nv_expf": (("special", 1), ("add", 3)),
     "__nv_exp2f": (("special", 1),),
     "__nv_logf": (("special", 1), ("fma", 10)),
