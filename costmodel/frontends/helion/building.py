@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 from costmodel.dtypes import DTYPES
 from costmodel.frontends.helion.events import Axis, Effort, Event, Multiply, Reduce, Repeat, Tile, Touch, elements
@@ -15,6 +15,8 @@ from costmodel.ir import Builder, Comparison, Divisibility, Expr, Kernel, Work, 
 from costmodel.symbols import size
 
 __all__ = ["GROUP", "Building"]
+
+_E = TypeVar("_E", Touch, Multiply)
 
 WARP_GROUP = 128
 GROUP = "group"
@@ -72,7 +74,7 @@ class Building:
 
     def _described(self) -> Kernel:
         k, threads = self._k, self._given["threads"]
-        for touch in _touches(self._reading.events):
+        for touch in _all_of(Touch, self._reading.events):
             self._declare(touch)
         k.launch_bound(threads)
         k.registers_per_thread(self._symbol("thread_registers"))
@@ -119,7 +121,7 @@ class Building:
 
     def _repeat(self, event: Repeat, thread: Expr) -> None:
         extent = ceil_div(event.axis.extent, self._length(event.axis))
-        stages = self._given["stages"] if any(t.operand for t in _touches(event.body)) else 1
+        stages = self._given["stages"] if any(t.operand for t in _all_of(Touch, event.body)) else 1
         with self._k.serial(extent, f"tile_{event.axis.number}", stages=stages) as step:
             self._position[event.axis] = step * self._length(event.axis)
             self._body(event.body, thread)
@@ -202,7 +204,7 @@ class Building:
         groups = (
             self._warp_groups
             and given["threads"] >= WARP_GROUP
-            and any(p.rows.length(given) >= 64 for p in _products_in(self._reading.events))
+            and any(p.rows.length(given) >= 64 for p in _all_of(Multiply, self._reading.events))
         )
         return max(given["stages"] - (0 if groups else 1), 1)
 
@@ -298,21 +300,12 @@ def _work(k: Builder, kind: str, dtype: str, amount: Expr) -> Work:
     return {"add": k.add, "special": k.special, "convert": k.convert, "integer": k.integer}[kind](DTYPES[dtype], amount)
 
 
-def _products_in(events: Sequence[Event]) -> list[Multiply]:
-    found: list[Multiply] = []
+def _all_of(kind: type[_E], events: Sequence[Event]) -> list[_E]:
+    """Events of one kind, those in loops among them."""
+    found: list[_E] = []
     for event in events:
         if isinstance(event, Repeat):
-            found += _products_in(event.body)
-        elif isinstance(event, Multiply):
-            found.append(event)
-    return found
-
-
-def _touches(events: Sequence[Event]) -> list[Touch]:
-    found: list[Touch] = []
-    for event in events:
-        if isinstance(event, Repeat):
-            found += _touches(event.body)
-        elif isinstance(event, Touch):
+            found += _all_of(kind, event.body)
+        elif isinstance(event, kind):
             found.append(event)
     return found
