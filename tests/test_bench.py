@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from costmodel.adapters.json_lines import ScoreStream, lines
+from costmodel.adapters.arriving_lines import lines
+from costmodel.adapters.json_lines import ScoreStream
 from costmodel.cost import Scorer, estimate, find_description, search_space
 from costmodel.device import find_device
 from costmodel.ir import Description

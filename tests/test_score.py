@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from costmodel import estimate, kernel
 from costmodel.adapters import json_lines
-from costmodel.adapters.json_lines import ScoreStream, lines, serve
+from costmodel.adapters.arriving_lines import lines
+from costmodel.adapters.json_lines import ScoreStream, serve
 from costmodel.cost import find_description
 from costmodel.dtypes import f32
 from costmodel.errors import SizeError
@@ -183,7 +184,7 @@ def test_a_line_that_is_too_long_is_cut_and_the_next_one_is_whole(lengths, size)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_lines, "LONGEST_LINE_BYTES", 30)
         text = b"".join(bytes([97 + n]) * length + b"\n" for n, length in enumerate(lengths))
-        found = list(itertools.chain(*lines(Chunks([text[i : i + size] for i in range(0, len(text), size)]))))
+        found = list(itertools.chain(*lines(Chunks([text[i : i + size] for i in range(0, len(text), size)]), 30)))
         wanted = [bytes([97 + n]) * length for n, length in enumerate(lengths) if length]
         assert len(found) == len(wanted)
         for got, whole in zip(found, wanted, strict=True):
