@@ -6,6 +6,7 @@ import inspect
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,6 +206,8 @@ def test_a_size_that_is_no_argument_is_an_error_at_once(sizes):
 def test_a_share_or_a_count_is_checked(top):
     with pytest.raises(SizeError, match="top: expected a count"):
         ranking.checked_top(top)
+    numbers: list[Any] = [np.int64(5), np.float32(0.5), 1.0]
+    assert [ranking.checked_top(t) for t in numbers] == [5, 0.5, 1.0]
 
 
 @given(

@@ -11,6 +11,7 @@ the model is doubted rather than the host: then none is modelled.
 from __future__ import annotations
 
 import math
+import numbers
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class Prices:
             SizeError: it is neither.
         """
         order = self.order
-        wanted = checked_top(top) if isinstance(top, int) else math.ceil(checked_top(top) * order.size)
+        wanted = checked_top(top) if isinstance(top, numbers.Integral) else math.ceil(checked_top(top) * order.size)
         if wanted >= order.size:
             return order
         last = self.group[order[int(wanted) - 1]]
@@ -105,7 +106,8 @@ def checked_top(top: float) -> float:
     Raises:
         SizeError: it is neither an int of at least 1 nor a float above 0 and up to 1.
     """
-    fine = (isinstance(top, int) and not isinstance(top, bool) and top >= 1) or (isinstance(top, float) and 0 < top <= 1)
+    count = isinstance(top, numbers.Integral) and not isinstance(top, bool)
+    fine = top >= 1 if count else isinstance(top, numbers.Real) and not isinstance(top, bool) and 0 < top <= 1
     if not fine:
         raise SizeError(f"top: expected a count (an int, at least 1) or a share (a float, above 0 and up to 1.0), got {top!r}")
     return top

@@ -11,10 +11,8 @@ how many `registers` a compiler gave a thread, and what the time of a launch hol
 
 from __future__ import annotations
 
-import copyreg
 import difflib
 import importlib.util
-import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,20 +104,6 @@ def find_description(target: str) -> Description:
     near = difflib.get_close_matches(target.casefold(), known, 3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise DescriptionError(f"no description {target!r}; {hint}known: {', '.join(sorted(known))}; or give file.py:function")
-
-
-def _where(description: Description) -> tuple[Any, tuple[str]]:
-    """How a description is pickled: as the file and the name that it is found by."""
-    function = description.function
-    name, module = description.__name__, sys.modules.get(function.__module__)
-    if module is None or getattr(module, name, None) is not description or not module.__file__:
-        raise pickle.PicklingError(
-            f"description {description.name}: it is found by no name in a file; define it at the top level of a module"
-        )
-    return find_description, (f"{module.__file__}:{name}",)
-
-
-copyreg.pickle(Description, _where)
 
 
 def description_names() -> tuple[str, ...]:
