@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import warnings
 import weakref
@@ -86,7 +87,8 @@ def test_kernel_tuner_restrictions_leave_out_what_cannot_launch(tune):
     from costmodel.adapters.kernel_tuner import PredictedOrder
 
     strategy = PredictedOrder(ADD, "A100", {"N": 1 << 26, "B": "block_size_x"})
-    for given in ([], ["ILP == 2"]):
+    two = lambda p: p["ILP"] == 2  # noqa: E731
+    for given in ([], ["ILP == 2"], [two], two):
         restrictions = strategy.restrictions(TUNE_PARAMS, given)
         results, _ = tune("brute_force", restrictions)
         expected = {
@@ -94,6 +96,8 @@ def test_kernel_tuner_restrictions_leave_out_what_cannot_launch(tune):
         }
         assert {(r["block_size_x"], r["ILP"]) for r in results} == expected
         assert len(results) == len(expected)
+    own = pickle.loads(pickle.dumps(restrictions[-1]))
+    assert [own._func(b, 2) for b in (1024, 2048)] == [True, False]
 
 
 def test_kernel_tuner_measures_everything_where_nothing_is_modelled(tune):
