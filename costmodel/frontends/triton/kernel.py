@@ -63,6 +63,11 @@ class TritonKernel:
                 total += int(value) // times.get(flow.statement, 1)
         return total
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """Registers and spilled words of a thread, as options of `estimate`, `Scorer` and the adapters."""
+        return {"registers": self.registers, "spilled": self.spilled_bytes / 4}
+
     def estimate(self, device: Device | str, **sizes: int) -> Cost:
         """Predict the time of one launch, with these registers and spills."""
         return estimate(self.kernel, device, registers=self.registers, spilled=self.spilled_bytes / 4, **sizes)
