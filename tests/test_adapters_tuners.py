@@ -355,7 +355,7 @@ def test_predicted_reads_descriptors_that_a_hook_shapes(measured):
     """As Triton's persistent matmul does it: the block of a descriptor made on the host follows the configuration."""
     import torch
 
-    from costmodel.adapters.triton import predicted
+    from costmodel.adapters.triton_launch import launch_of
 
     triton = host("triton", "pip install 'costmodel[triton]'")
     tensor_descriptor = host("triton.tools.tensor_descriptor", "pip install 'costmodel[triton]'").TensorDescriptor
@@ -366,12 +366,15 @@ def test_predicted_reads_descriptors_that_a_hook_shapes(measured):
         nargs["c"].block_shape = [nargs["BM"], nargs["BN"]]
 
     given = [tensor_descriptor.from_tensor(torch.empty(shape).half(), [1, 1]) for shape in ((512, 256), (1024, 256), (512, 1024))]
-    blocks = [(64, 64, 32), (128, 128, 64), (256, 256, 256)]
-    configs = [triton.Config({"BM": m, "BN": n, "BK": k}, num_stages=3, pre_hook=shaped) for m, n, k in blocks]
-    tuned = predicted("H100")(make("host_descriptor_matmul", configs, ["K"]))
-    tuned.nargs = dict(zip(tuned.arg_names, given, strict=False))
-    kept = tuned.prune_configs({"K": 256, "grid": lambda m: (1024 // m["BN"], 512 // m["BM"]), "warmup": False})
-    assert sorted(c.kwargs["BM"] for c in kept) == [64, 128]
+    configs = [triton.Config({"BM": m, "BN": 64, "BK": k}, pre_hook=shaped) for m, k in ((64, 32), (128, 64))]
+    tuned = make("host_descriptor_matmul", configs, ["K"])
+    values = {**dict(zip(tuned.arg_names, given, strict=False)), "K": 256, "grid": lambda m: (1024 // m["BN"], 512 // m["BM"])}
+    small, large = (launch_of(tuned, config, values, 90) for config in configs)
+    assert [large.signature[n] for n in "abc"] == [f"tensordesc<fp16{block}>" for block in ([128, 64], [64, 64], [128, 64])]
+    assert small.signature["a"] == "tensordesc<fp16[64, 32]>"
+    extents = {"a_shape_0": 512, "a_shape_1": 256, "b_shape_0": 1024, "b_shape_1": 256, "c_shape_0": 512, "c_shape_1": 1024}
+    assert small.sizes == {**extents, "a_stride_0": 256, "b_stride_0": 256, "c_stride_0": 1024}
+    assert (small.grid, large.grid) == ((16, 8), (16, 4))
     assert all(d.block_shape == [1, 1] for d in given)
 
 

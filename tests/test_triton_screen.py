@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,7 +144,8 @@ def shared_by_triton(tile):
     hints = {(n,): [["tt.divisibility", 16]] for n, a in enumerate(types) if divisors.get(a) == 16}
     target = GPUTarget("cuda", 90, 32)
     backend = make_backend(target)
-    parsed, context, stages = backend.parse_options(options), ir.context(), {}
+    parsed, context = backend.parse_options(options), ir.context()
+    stages: dict[str, Any] = {}
     ir.load_dialects(context)
     backend.load_dialects(context)
     backend.add_stages(stages, parsed, Language.TRITON)
