@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import warnings
@@ -383,19 +384,33 @@ def test_predicted_computes_what_heuristics_compute(measured):
 
     triton = host("triton", "pip install 'costmodel[triton]'")
     make, _ = measured
-    between = triton.heuristics({"GROUP": lambda given: 8 if given["BM"] < 256 else 4})
+    between = triton.heuristics({"GROUP": lambda given: 8})
     configs = [triton.Config({"BM": m, "BN": n, "BK": 64}, num_warps=w, num_stages=s) for m, n, w, s in MATMUL_TILES]
-    tuned = predicted("H100", top_k=3)(make("matmul", configs, ["M"], between))
-    tuned.nargs = dict(zip(tuned.arg_names, matrices(), strict=False))
-    kept = tuned.prune_configs({"grid": tiles_of, "warmup": False})
-    tuned = predicted("H100", top_k=3)(make("matmul", matmul_configs(), ["M"]))
-    tuned.nargs = dict(zip(tuned.arg_names, matrices(), strict=False))
-    assert [tile(c.all_kwargs()) for c in kept] == [
-        tile(c.all_kwargs()) for c in tuned.prune_configs({"grid": tiles_of, "warmup": False})
-    ]
+    above = triton.heuristics({"BK": lambda given: 64})
+    orders = []
+    for made in (make("matmul", configs, ["M"], between), make("matmul", matmul_configs(), ["M"])):
+        outermost = above(made)
+        assert predicted("H100", top_k=3)(outermost) is outermost
+        made.nargs = dict(zip(made.arg_names, matrices(), strict=False))
+        orders.append([tile(c.all_kwargs()) for c in made.prune_configs({"grid": tiles_of, "warmup": False})])
+    assert orders[0] == orders[1]
+    assert len(orders[0]) == 3
 
 
-def test_what_is_not_understood_is_tuned_as_ever_and_named(measured):
+def test_predicted_does_not_keep_tensors_alive(measured):
+    from costmodel.adapters.triton import predicted
+
+    make, _ = measured
+    tuned = predicted("H100")(make("matmul", matmul_configs(), ["M"]))
+    tuned.nargs = dict(zip(tuned.arg_names, matrices(), strict=False))
+    gone = [weakref.ref(tuned.nargs[n]) for n in "abc"]
+    tuned.prune_configs({"grid": tiles_of, "warmup": False})
+    tuned.nargs = None
+    gc.collect()
+    assert [tensor() for tensor in gone] == [None] * 3
+
+
+def test_what_is_not_understood_is_tuned_as_ever_and_named(measured, monkeypatch):
     import torch
 
     from costmodel.adapters.triton import predicted
@@ -404,11 +419,13 @@ def test_what_is_not_understood_is_tuned_as_ever_and_named(measured):
     make, _ = measured
     configs = [triton.Config({"BLOCK": b}) for b in (64, 128, 256)]
     table, where, out = torch.empty(512), torch.empty(512, dtype=torch.int32), torch.empty(512)
-    given = (table, where, out, 512, 1)
+    given = (table, where, out, 512, 3)
     tuned = predicted("H100", top_k=1)(make("gathered", configs, ["n"]))
     tuned.nargs = dict(zip(tuned.arg_names, given, strict=False))
     with one_warning(r"Triton's autotuner: 3 of 3 .*triton_kernels\.py:\d+ \(tt\.\w+\)"):
         assert tuned.prune_configs({"grid": (4,), "warmup": False}) == configs
+        tuned.nargs["width"] = 2  # another size, and no second attempt
+        monkeypatch.setattr("costmodel.frontends.triton.kernel.lowered", lambda *a: pytest.fail("lowered again"))
         assert tuned.prune_configs({"grid": (4,), "warmup": False}) == configs
     interpreted = host("triton.runtime.interpreter", "pip install 'costmodel[triton]'").InterpretedFunction
     tuned = predicted("H100", top_k=1)(make("gathered", configs, ["n"], lambda jitted: interpreted(jitted.fn)))

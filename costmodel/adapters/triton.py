@@ -22,7 +22,7 @@ from costmodel.adapters.borrowed import borrowed
 from costmodel.adapters.ranking import Config, Kernels, NotModelledWarning, Pricer, Sizes, checked_top
 from costmodel.adapters.triton_launch import Launch, launch_of
 from costmodel.device import Device, find_device
-from costmodel.errors import DescriptionError
+from costmodel.errors import CostModelError, DescriptionError, UnsupportedError
 from costmodel.frontends.triton.compiling import compute_capability
 from costmodel.ir import Kernel
 
@@ -82,6 +82,7 @@ class _Predicting:
         self.tuned, self.device, self.top_k, self.options = tuned, device, top_k, options
         self.earlier = tuned.early_config_prune
         self.pricer: Pricer | None = None
+        self.refused: dict[str, str] = {}
         self.warned = False
 
     def prune(self, configs: Sequence[Any], named_args: Mapping[str, Any], /, **kwargs: Any) -> Sequence[Any]:
@@ -111,7 +112,16 @@ class _Predicting:
         return self.pricer is not None
 
     def _kernel(self, asked: Config) -> tuple[Kernel, Mapping[str, Any]]:
-        found = self._launch(asked).kernel(self.capability)
+        """The kernel that is launched; one that was not understood is not tried again for other sizes."""
+        launch = self._launch(asked)
+        what = repr((launch.signature, launch.constexprs, launch.grid, launch.options))
+        if what in self.refused:
+            raise UnsupportedError(self.refused[what])
+        try:
+            found = launch.kernel(self.capability)
+        except CostModelError as error:
+            self.refused[what] = str(error)
+            raise
         return found.kernel, found.told
 
     def _sizes(self, asked: Config) -> Mapping[str, int]:
