@@ -4,18 +4,19 @@ A value lives from where it is made to its last use; what a loop uses lives thro
 elements that its layout gives a thread. Constants are immediates, conditions are predicates and arguments lie in constant memory.
 Of indices and addresses only those count that are not at a constant distance from another: rows whose stride only the run knows,
 one for each vector. The sums of a matrix instruction stay where they are; those of a warp group keep their registers until all of
-them are converted. To the largest number of words come `BASE`; what exceeds the most that a thread may have spills.
+them are converted. To the largest number of words come `BASE`. What exceeds the most that a thread may have spills, but for
+choices of constants (a mask), which an assembler that is short of registers makes again.
 
 Source: registers of ptxas 12.8 in Triton 3.7.1, never timings. The rules were chosen on the first two sets; the others have
-shown two types misread, and that operands of `mma` are loaded step by step. Rms of what does not spill, and in brackets that of
-`charges.registers`:
+shown two types misread, that operands of `mma` are loaded step by step, and that masks are made again. Rms of what does not
+spill, and in brackets that of `charges.registers`:
 
     26 tests' kernels        sm_80  8 (18), worst 24     sm_90  13 (21), worst -56
     48 matrix products                                   sm_90   7 (51), worst 16
     24 causal attentions     sm_80 17 (27), worst -38    sm_90  16 (27), worst 34
     18 softmax, layer norm   sm_80 38 (34), worst -112   sm_90  31 (42), worst -81
 
-For 180 of the 183 it is told rightly whether anything spills. A word is said to spill once, where an assembler stores and loads
+For 179 of the 183 it is told rightly whether anything spills. A word is said to spill once, where an assembler stores and loads
 some often and others never; and one that spills may leave registers unused (64 of 255, with rows of 512 words).
 """
 
@@ -73,9 +74,10 @@ def estimated_registers(text: str, warps: int, most: int = MOST_REGISTERS) -> tu
     Raises:
         UnsupportedError: a layout that is not known.
     """
-    words = BASE + _Values(parse_module(text), warps).largest()
+    values = _Values(parse_module(text), warps)
+    wanted, needed = (BASE + words for words in values.largest())
     most = min(most, MOST_REGISTERS, REGISTERS_PER_BLOCK // (32 * warps))
-    return min(words, most), max(words - most, 0)
+    return min(wanted, most), max(needed - most, 0)
 
 
 @dataclass(slots=True)
@@ -87,6 +89,8 @@ class _Value:
     differs: tuple[int, ...] = ()
     """For indices and addresses: how, along each dimension."""
     constant: bool = False
+    again: bool = False
+    """Whether it is a choice of constants, which is made again where registers are short."""
     sums: bool = False
     """Of a warp group's matrix instruction."""
 
@@ -102,13 +106,17 @@ class _Values:
     """Values by those whose registers they have."""
     loops: int = 0
     """Around the operation that is looked at."""
+    short: bool = False
+    """Whether registers are."""
 
-    def largest(self) -> int:
-        """Most words that live together."""
+    def largest(self) -> tuple[int, int]:
+        """Most words that live together, and most without what can be made again."""
         for name, _, _ in self.module.arguments:
             self.known[f"%{name}"] = _Value(0)
         self._define(self.module.body)
-        return self._walk(self.module.body, frozenset())[1]
+        wanted = self._walk(self.module.body, frozenset())[1]
+        self.short = True
+        return wanted, self._walk(self.module.body, frozenset())[1]
 
     # -- what each value takes
 
@@ -158,13 +166,14 @@ class _Values:
 
     def _made(self, operation: Operation, tensor: TensorType | None, kind: str) -> _Value:
         constant = operation.name == "arith.constant"
+        again = operation.name == "arith.select" and all(self._value(o).constant for o in operation.operands[1:])
         if tensor is None or not tensor.encoding:
             return _Value(_scalar_words(kind), constant=constant)
         differs = (_UNIFORM,) * len(tensor.shape) if constant else self._differences(operation, tensor)
         words = self._indices(tensor, differs) if _is_index(tensor) else self._held(tensor)
         if operation.name == "ttg.local_load" and self.loops:
             words = _in_steps(words, tensor)
-        return _Value(words, differs, constant)
+        return _Value(words, differs, constant, again)
 
     def _held(self, tensor: TensorType) -> int:
         """Words of a tensor of values; conditions are predicates."""
@@ -245,7 +254,7 @@ class _Values:
         return frozenset(used - made)
 
     def _words(self, live: Iterable[str]) -> int:
-        return sum(v.words for v in map(self._value, live) if not v.constant)
+        return sum(v.words for v in map(self._value, live) if not v.constant and not (self.short and v.again))
 
     def _root(self, name: str) -> str:
         while name in self.same:
