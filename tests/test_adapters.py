@@ -269,7 +269,7 @@ def test_every_line_in_the_table_of_hooks_calls_what_there_is():
     """Each block parses, imports what exists, and calls it as its signature allows."""
     page = Path(ranking.__file__).with_name("README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == 8
+    assert len(blocks) == 10
     called = set()
     for block in blocks:
         tree = ast.parse(block if not block.rsplit("\n", 2)[-2].startswith("@") else block + "def f(): ...")
@@ -282,5 +282,6 @@ def test_every_line_in_the_table_of_hooks_calls_what_there_is():
                 inspect.signature(names[node.func.id]).bind(*node.args, **{str(k.arg): k.value for k in node.keywords})
                 called.add(node.func.id)
     assert called == {
-        "PredictedOrder", "prune_configs_by", "choices_class", "triton_gemm", "autotuning", "ranked", "KernelCost", "predicted_beam",
+        "PredictedOrder", "predicted", "prune_configs_by", "rank_triton_configurations", "choices_class", "triton_gemm", "autotuning",
+        "ranked", "KernelCost", "predicted_beam",
     }  # fmt: skip
