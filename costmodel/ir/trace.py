@@ -14,7 +14,7 @@ import runpy
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from costmodel.errors import CostModelError, DescriptionError
 from costmodel.ir.builder import Builder, Static
@@ -53,6 +53,7 @@ class Description:
         self.static: tuple[str, ...] = tuple(n for n in names if n in static)
         self.params: tuple[str, ...] = tuple(n for n in names if n not in static)
         self.defaults: dict[str, Any] = {p.name: p.default for p in parameters[1:] if p.default is not p.empty}
+        self._choices = _choices(function, self.static)
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -81,6 +82,11 @@ class Description:
             if not isinstance(values[name], int | str):
                 raise DescriptionError(
                     f"description {self.name}: static argument {name}={values[name]!r}: expected a number, a truth value or text"
+                )
+            if values[name] not in self._choices.get(name, (values[name],)):
+                known = ", ".join(map(repr, self._choices[name]))
+                raise DescriptionError(
+                    f"description {self.name}: static argument {name}={values[name]!r}: expected one of {known}"
                 )
         statics = {n: values[n] for n in self.static}
         key = (self, *((type(v), v) for v in statics.values()))
@@ -117,6 +123,16 @@ class Description:
         return f"<description {self.name}({', '.join(self.arguments)})>"
 
 
+def _choices(function: Callable[..., None], static: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """Values of the static arguments that are annotated with a `Literal`."""
+    try:
+        hints: dict[str, Any] = {n: h for n, h in inspect.get_annotations(function).items() if n in static}
+        hints = {n: eval(h, function.__globals__) if isinstance(h, str) else h for n, h in hints.items()}
+    except Exception as error:
+        raise DescriptionError(f"description {function.__name__}: annotation of a static argument: {error}") from error
+    return {n: get_args(hint) for n, hint in hints.items() if get_origin(hint) == Literal}
+
+
 def _found_again(module: str, name: str, file: str) -> Any:
     """A pickled description, looked up by name: in its module, else in its file."""
     try:
@@ -137,7 +153,8 @@ def kernel(function: Callable[..., None] | None = None, *, static: Sequence[str]
 
     Args:
         function: the function, when used as a bare decorator.
-        static: names of arguments whose real values the function needs (flags that change the loop nest).
+        static: names of arguments whose real values the function needs (flags that change the loop nest). One with the annotation
+            `Literal["row", "column"]` takes these values only.
         name: of the kernel, if not the function's.
 
     Example:
