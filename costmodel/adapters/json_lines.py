@@ -20,10 +20,9 @@ from costmodel.adapters.score_answers import as_error, as_lists, as_rows
 from costmodel.adapters.score_requests import BadRequestError, Definition, Request, check_names, parse
 from costmodel.adapters.score_schema import LONGEST_LINE_BYTES, MOST_KERNELS, MOST_ROWS
 from costmodel.cost import Scorer, find_description
-from costmodel.cost.given_registers import checked_registers
 from costmodel.cost.scorer import Scores
 from costmodel.device import Device, find_device
-from costmodel.errors import DescriptionError, ProfileError
+from costmodel.errors import CostModelError, DescriptionError, ProfileError
 from costmodel.ir import Description, Kernel, from_json
 
 __all__ = ["ScoreStream", "serve"]
@@ -31,6 +30,8 @@ __all__ = ["ScoreStream", "serve"]
 MOST_SCORERS = 4096
 _REGISTERS, _SPILLED = "registers of a thread", "words spilled"
 """Columns beside the sizes; no size is called so, since these are no identifiers."""
+_MOST_FAILURES = 64
+"""Calls that may fail while the requests to blame are looked for by halving."""
 Waiting = list[tuple[int, Request]]
 """Requests and their places in the batch."""
 
@@ -85,42 +86,31 @@ class ScoreStream:
         for group in waiting.values():
             try:
                 scorer = self._scorer(group[0][1])
+                self._answer_group(scorer, group, found, [_MOST_FAILURES])
             except Exception as error:  # so it is for all of them
                 for place, request in group:
-                    found[place] = as_error(request.id, error)
-            else:
-                self._answer_group(scorer, self._checked(scorer, group, found), found)
+                    found[place] = found[place] or as_error(request.id, error)
 
-    def _checked(self, scorer: Scorer, group: Waiting, found: list[str]) -> Waiting:
-        """Those with registers that a thread of the device can have; the others are answered."""
-        if group[0][1].registers is None:
-            return group
-        good = []
-        for place, request in group:
-            assert request.registers is not None
-            if request.registers <= scorer.device.registers.max_per_thread:
-                good.append((place, request))
-            else:
-                found[place] = self._answer_lists(request)
-        return good
-
-    def _answer_group(self, scorer: Scorer, group: Waiting, found: list[str]) -> None:
-        """Price requests with the same names; where one is wrong, halves of them until it stands alone."""
-        if not group:
-            return
+    def _answer_group(self, scorer: Scorer, group: Waiting, found: list[str], failures: list[int]) -> None:
+        """Price requests with the same names; where the model itself fails, halves of them until one stands alone."""
+        first = group[0][1]
+        columns: dict[str, Any] = {name: [r.sizes[name] for _, r in group] for name in first.sizes}
+        if first.registers is not None:
+            columns |= {_REGISTERS: [r.registers for _, r in group], _SPILLED: [r.spilled for _, r in group]}
         try:
-            first = group[0][1]
-            columns: dict[str, Any] = {name: [r.sizes[name] for _, r in group] for name in first.sizes}
-            if first.registers is not None:
-                columns |= {_REGISTERS: [r.registers for _, r in group], _SPILLED: [r.spilled for _, r in group]}
             rows = as_rows(_scores(scorer, columns), self.breakdown)
+        except CostModelError:
+            raise
         except Exception as error:
+            failures[0] -= 1
+            if failures[0] < 0:
+                raise
             if len(group) == 1:
-                found[group[0][0]] = as_error(group[0][1].id, error)
+                found[group[0][0]] = as_error(first.id, error)
                 return
             half = len(group) // 2
-            self._answer_group(scorer, group[:half], found)
-            self._answer_group(scorer, group[half:], found)
+            self._answer_group(scorer, group[:half], found, failures)
+            self._answer_group(scorer, group[half:], found, failures)
             return
         for (place, request), answer in zip(group, rows, strict=True):
             found[place] = f"{{{request.id}{answer}}}"
@@ -128,12 +118,12 @@ class ScoreStream:
     def _answer_lists(self, request: Request) -> str:
         """Price the lists of one request; the answer has lists too."""
         try:
-            if request.rows is not None and request.rows > MOST_ROWS:
+            assert request.rows is not None
+            if request.rows > MOST_ROWS:
                 raise BadRequestError(f"{request.rows} configurations in one request, at most {MOST_ROWS}; send several")
             scorer = self._scorer(request)
             columns = dict(request.sizes)
             if request.registers is not None:
-                checked_registers(request.registers, request.spilled, request.kernel, scorer.device)
                 columns |= {_REGISTERS: request.registers, _SPILLED: request.spilled}
             return f"{{{request.id}{as_lists(_scores(scorer, columns), self.breakdown)}}}"
         except Exception as error:
@@ -188,7 +178,7 @@ def serve(source: Readable, write: Callable[[str], object], stream: ScoreStream)
 
 def _scores(scorer: Scorer, columns: Mapping[str, Any]) -> Scores:
     with np.errstate(all="ignore"):  # what comes of it is no time, and answered so
-        return scorer.score(columns)
+        return scorer.score(columns, errors="report")
 
 
 def _keep(store: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:

@@ -16,6 +16,7 @@ from costmodel.errors import CostModelError
 __all__ = ["as_error", "as_lists", "as_rows"]
 
 _NO_TIME = "what was computed is no time: an expression of the kernel leaves its range at these sizes"
+_NOT_MODELLED = ', "modelled": false'
 _LONGEST, _END = 2000, 500
 """Characters of a message, and of its end, where the remedy stands, if it has to be cut."""
 
@@ -28,21 +29,20 @@ def as_rows(scores: Scores, breakdown: bool) -> list[str]:
         breakdown: whether the seconds of each term, occupancy and registers are said too.
     """
     more = _breakdowns(scores) if breakdown else [""] * len(scores.table)
-    said: dict[str, str] = {"": ""}
-    rows = []
-    for seconds, bound, reason, text in zip(scores.seconds.tolist(), scores.bound, _reasons(scores), more, strict=True):
-        if not reason:
-            rows.append(f'"seconds": {seconds!r}, "bound": "{bound}"{text}')
-            continue
-        if reason not in said:
-            said[reason] = f'"seconds": null, "reason": {_text(reason)}'
-        rows.append(said[reason])
-    return rows
+    reasons, modelled = _verdicts(scores)
+    return [
+        f'"seconds": null, "reason": {_text(reason)}{"" if known else _NOT_MODELLED}'
+        if reason
+        else f'"seconds": {seconds!r}, "bound": "{bound}"{text}'
+        for seconds, bound, reason, known, text in zip(
+            scores.seconds.tolist(), scores.bound, reasons, modelled, more, strict=True
+        )
+    ]
 
 
 def as_lists(scores: Scores, breakdown: bool) -> str:
     """What is said of all rows together, in lists without braces around them."""
-    reasons = _reasons(scores)
+    reasons, modelled = _verdicts(scores)
     fine = [not reason for reason in reasons]
 
     def where_fine(values: list[Any]) -> list[Any]:
@@ -51,6 +51,7 @@ def as_lists(scores: Scores, breakdown: bool) -> str:
     answer: dict[str, Any] = {"seconds": where_fine(scores.seconds.tolist()), "bound": where_fine(list(scores.bound))}
     if not all(fine):
         answer["reason"] = [_bounded(reason) or None for reason in reasons]
+        answer["modelled"] = modelled
     if breakdown:
         answer["terms"] = {name: where_fine(values.tolist()) for name, values in scores.terms.items()}
         answer["occupancy"] = where_fine(_counter(scores, "occupancy"))
@@ -71,11 +72,10 @@ def as_error(own: str, error: Exception) -> str:
     return f'{{{own}"error": {_text(what)}, "kind": "Internal"}}'
 
 
-def _reasons(scores: Scores) -> list[str]:
-    """Why a row has no time; an empty text where it has one."""
-    timeless = ~(np.isfinite(scores.seconds) & (scores.seconds >= 0)) & scores.feasible
-    reasons: list[str] = np.where(timeless, _NO_TIME, scores.reason).tolist() if timeless.any() else scores.reason.tolist()
-    return reasons
+def _verdicts(scores: Scores) -> tuple[list[str], list[bool]]:
+    """Why a row has no time, an empty text where it has one; whether the model has a say in it at all."""
+    timeless = scores.feasible & ~(np.isfinite(scores.seconds) & (scores.seconds >= 0))
+    return np.where(timeless, _NO_TIME, scores.reason).tolist(), (~(scores.outside | timeless)).tolist()
 
 
 def _breakdowns(scores: Scores) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from costmodel.adapters.score_schema import DEFINITION, MOST_SPILLED_WORDS, REQUEST
+from costmodel.adapters.score_schema import DEFINITION, MOST_REGISTERS, MOST_SPILLED_WORDS, REQUEST
 from costmodel.errors import CostModelError, SizeError
 
 __all__ = ["BadRequestError", "Definition", "Request", "check_names", "parse"]
@@ -101,8 +101,8 @@ def parse(line: bytes, kernel: str | None, device: str | None) -> Request | Defi
         raise BadRequestError(f'sizes: expected an object such as {{"N": 4096}}, got {_shown(sizes)}', own)
     rows = _rows(sizes, own)
     registers, spilled = given.get("registers"), given.get("spilled")
-    if registers is not None and (type(registers) is not int or registers < 1):
-        raise BadRequestError(f"registers: expected a positive whole number, got {_shown(registers)}", own)
+    if registers is not None and (type(registers) is not int or not 1 <= registers <= MOST_REGISTERS):
+        raise BadRequestError(f"registers: expected a positive whole number up to {MOST_REGISTERS}, got {_shown(registers)}", own)
     if spilled is None:
         spilled = 0.0
     elif type(spilled) not in (int, float) or not 0 <= spilled <= MOST_SPILLED_WORDS:

@@ -10,13 +10,24 @@ from typing import Any
 
 from costmodel.ir.json_schema import kernel_definitions
 
-__all__ = ["DEFINITION", "LONGEST_LINE_BYTES", "MOST_KERNELS", "MOST_ROWS", "MOST_SPILLED_WORDS", "REQUEST", "line_schema"]
+__all__ = [
+    "DEFINITION",
+    "LONGEST_LINE_BYTES",
+    "MOST_KERNELS",
+    "MOST_REGISTERS",
+    "MOST_ROWS",
+    "MOST_SPILLED_WORDS",
+    "REQUEST",
+    "line_schema",
+]
 
 LONGEST_LINE_BYTES = 1 << 26
 MOST_ROWS = 1 << 20
 """Configurations in the lists of one request."""
 MOST_KERNELS = 1024
 """Definitions that are remembered; the oldest goes first."""
+MOST_REGISTERS = 1 << 16
+"""Of a thread, whatever the device; what it has is checked when it is priced."""
 MOST_SPILLED_WORDS = 1 << 17
 """Of 4 bytes. Source: CUDA C++ programming guide, technical specifications: 512 KB of local memory for a thread."""
 
@@ -46,7 +57,12 @@ REQUEST = _object(
         "additionalProperties": {"anyOf": [_VALUE, {"type": "array", "items": _VALUE, "minItems": 1, "maxItems": MOST_ROWS}]},
         "description": "each argument of the kernel: a value, or a list of values; lists are equally long, values are repeated",
     },
-    registers={"type": ["integer", "null"], "minimum": 1, "description": "of a thread, where a compiler has told"},
+    registers={
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "maximum": MOST_REGISTERS,
+        "description": "of a thread, as a compiler has told",
+    },
     spilled={
         "type": ["number", "null"],
         "minimum": 0,
@@ -79,6 +95,10 @@ _ANSWERS = {
         id=_ID,
         seconds={"type": "null"},
         reason={"type": "string", "description": "why this configuration has no time"},
+        modelled={
+            "const": False,
+            "description": "where it is not the device that rules it out: a value is no size, a requirement is not met",
+        },
     ),
     "priced_lists": _object(
         ("seconds", "bound"),
@@ -86,6 +106,11 @@ _ANSWERS = {
         seconds=_each("number"),
         bound=_each("string"),
         reason={**_each("string"), "description": "null where there is a time; left out where all have one"},
+        modelled={
+            "type": "array",
+            "items": {"type": "boolean"},
+            "description": "beside reason: false where it would be in a single answer",
+        },
         terms={"type": "object", "additionalProperties": _each("number")},
         occupancy=_each("number"),
         registers=_each("integer"),

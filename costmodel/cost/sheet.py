@@ -40,7 +40,10 @@ class Sheet:
     def floats(self, whole: list[Any], columns: Mapping[str, Any]) -> list[Any]:
         """The same in float64, where totals may exceed 63 bits: numbers where all columns are, else numbers and arrays."""
         if not any(np.ndim(c) for c in columns.values()):
-            return [float(x) for x in whole]
+            try:
+                return [float(x) for x in whole]
+            except OverflowError:  # which no float64 of numpy's raises
+                return self.values({n: np.float64(c) for n, c in columns.items()})
         return self.values({n: np.asarray(c, np.float64) if np.ndim(c) else float(c) for n, c in columns.items()})
 
 

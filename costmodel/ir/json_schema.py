@@ -143,9 +143,10 @@ def kernel_definitions() -> dict[str, Json]:
 
 
 def _closed(fields: dict[str, Json]) -> Json:
+    """An object of exactly these fields; what kind of node it is shows before its body is looked into."""
     return {
         "type": "object",
-        "properties": fields,
         "required": [name for name in fields if name not in OPTIONAL],
         "additionalProperties": False,
+        "properties": fields,
     }
