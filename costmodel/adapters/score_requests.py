@@ -13,7 +13,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from costmodel.adapters.score_schema import DEFINITION, MOST_REGISTERS, MOST_SPILLED_WORDS, REQUEST
 from costmodel.errors import CostModelError, SizeError
@@ -40,8 +40,7 @@ class BadRequestError(CostModelError):
         """Of the request, as far as it was found: the beginning of an answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Price one configuration, or a list of them."""
 
     id: str
@@ -93,10 +92,10 @@ def parse(line: bytes, kernel: str | None, device: str | None) -> Request | Defi
         raise BadRequestError(f"unknown key {key!r}{_near(key, _KEYS)}; expected {', '.join(_KEYS)}, or define and ir", own)
     own_kernel, own_device, sizes = given.get("kernel"), given.get("device"), given.get("sizes")
     kernel, device = kernel if own_kernel is None else own_kernel, device if own_device is None else own_device
-    for name, value in (("kernel", kernel), ("device", device)):
-        if not isinstance(value, str):
-            wrong = "is missing" if value is None else f"is {_shown(value)}"
-            raise BadRequestError(f"{name} {wrong}: expected a name; give it, or --{name} for all requests", own)
+    if not isinstance(kernel, str) or not isinstance(device, str):
+        name, value = ("device", device) if isinstance(kernel, str) else ("kernel", kernel)
+        wrong = "is missing" if value is None else f"is {_shown(value)}"
+        raise BadRequestError(f"{name} {wrong}: expected a name; give it, or --{name} for all requests", own)
     if not isinstance(sizes, dict):
         raise BadRequestError(f'sizes: expected an object such as {{"N": 4096}}, got {_shown(sizes)}', own)
     rows = _rows(sizes, own)
@@ -109,8 +108,6 @@ def parse(line: bytes, kernel: str | None, device: str | None) -> Request | Defi
         raise BadRequestError(f"spilled: expected a number of words, from 0 to {MOST_SPILLED_WORDS}, got {_shown(spilled)}", own)
     elif spilled and registers is None:
         raise BadRequestError(f"spilled: {spilled} words without registers; give both, or neither", own)
-    assert isinstance(kernel, str)
-    assert isinstance(device, str)
     return Request(own, kernel, device, sizes, registers, spilled, rows)
 
 
