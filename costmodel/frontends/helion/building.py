@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from functools import reduce
+from typing import Any, Literal, TypeVar
 
 from costmodel.dtypes import DTYPES
 from costmodel.frontends.helion.events import Axis, Effort, Event, Multiply, Reduce, Repeat, Tile, Touch, elements
@@ -14,21 +16,23 @@ from costmodel.frontends.helion.spreading import Spread, matrix_warps, spread_of
 from costmodel.ir import Builder, Comparison, Divisibility, Expr, Kernel, Work, ceil_div
 from costmodel.symbols import size
 
-__all__ = ["GROUP", "Building"]
+__all__ = ["GROUP", "Building", "Grid"]
 
 _E = TypeVar("_E", Touch, Multiply)
 
 WARP_GROUP = 128
 GROUP = "group"
 """The size that says how many blocks of the grid's first axis are taken together."""
+Grid = Literal["axes", "groups", "row"]
+"""How blocks are numbered: along up to three axes of the launch; some of the first axis together; all of them in one row."""
 Derived = Callable[[dict[str, int]], int]
 
 
 class Building:
     """Describes one structure of configurations; `sizes` then tells the sizes of each."""
 
-    def __init__(self, name: str, reading: Reading, registers: Derived, *, warp_groups: bool, grouped: bool) -> None:
-        self._reading, self._warp_groups, self._grouped = reading, warp_groups, grouped
+    def __init__(self, name: str, reading: Reading, registers: Derived, *, warp_groups: bool, numbered: Grid) -> None:
+        self._reading, self._warp_groups, self._numbered = reading, warp_groups, numbered
         self._facts = Divisibility()
         self._k = Builder(name, self._facts)
         self._derived: dict[str, Derived] = {"thread_registers": registers}
@@ -80,22 +84,38 @@ class Building:
         k.registers_per_thread(self._symbol("thread_registers"))
         grid = self._reading.grid
         tiles = [ceil_div(a.extent, self._length(a)) for a in grid]
-        extents = self._in_groups(tiles) if self._grouped else tiles
-        with k.blocks(*extents) as blocks, k.threads(threads) as thread:
-            found = blocks if isinstance(blocks, tuple) else (blocks,)
-            if self._grouped:
-                found = (found[2] * self._symbol(GROUP) + found[0], found[1])
+        with k.blocks(*self._extents(tiles)) as blocks, k.threads(threads) as thread:
+            found = self._tiles(blocks if isinstance(blocks, tuple) else (blocks,), tiles)
             self._position |= {a: b * self._length(a) for a, b in zip(grid, found, strict=True)}
             self._body(self._reading.events, thread)
         params = (*self._given, *(n for s in self._spreads.values() for n in s.names()), *self._derived)
         return k.result(params, ())
 
-    def _in_groups(self, tiles: Sequence[Expr]) -> tuple[Expr, Expr, Expr]:
-        """So many tiles of the first axis, then the next of the second, and when it is through the next so many."""
+    def _extents(self, tiles: Sequence[Expr]) -> Sequence[Expr]:
+        """Blocks along the axes of the launch."""
+        if self._numbered == "row":
+            return (reduce(operator.mul, tiles),)
+        if self._numbered == "axes":
+            return tiles
         group = self._symbol(GROUP)
         self._given[GROUP] = group
         self._k.require(tiles[0] % group == 0)
         return group, tiles[1], tiles[0] // group
+
+    def _tiles(self, blocks: tuple[Expr, ...], tiles: Sequence[Expr]) -> tuple[Expr, ...]:
+        """A block's tile along each axis of the grid.
+
+        In groups: so many tiles of the first axis, then the next of the second, and when it is through the next so many.
+        """
+        if self._numbered == "axes":
+            return blocks
+        if self._numbered == "groups":
+            return blocks[2] * self._symbol(GROUP) + blocks[0], blocks[1]
+        found, left = [], blocks[0]
+        for count in tiles[:-1]:
+            found.append(left % count)
+            left = left // count
+        return (*found, left)
 
     def _declare(self, touch: Touch) -> None:
         if touch.array not in self._arrays:
