@@ -77,10 +77,11 @@ class HelionSpace:
         """The kernel as a configuration has it.
 
         Args:
-            config: Helion's; the spec's default if left out.
+            config: Helion's; the spec's default if left out, also for single values.
 
         Raises:
             UnsupportedError: something in the kernel or the configuration is not understood.
+            SizeError: a configuration that Helion refuses.
         """
         with self.bound.env, self.bound.host_function:
             config = self._whole(config or {})
@@ -120,7 +121,7 @@ class HelionSpace:
         return "axes" if fits else "row", int(group == 1)
 
     def score(self, configs: Iterable[Any], device: Device | str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Seconds of configurations, priced together: infinite where one cannot run, NaN where it is not understood."""
+        """Seconds of configurations, priced together: infinite where one cannot run, NaN where it is refused."""
         device = device if isinstance(device, Device) else find_device(device)
         groups: dict[int, tuple[Kernel, list[int], list[dict[str, int]]]] = {}
         seconds: list[float] = []
@@ -173,6 +174,7 @@ def from_helion(bound: Any, config: Mapping[str, Any] | Any = None, *, target: s
 
     Raises:
         UnsupportedError: something in the kernel or the configuration is not understood; the message names it.
+        SizeError: a configuration that Helion refuses.
     """
     return HelionSpace(bound, target).kernel(config)
 
