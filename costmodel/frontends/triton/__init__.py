@@ -7,9 +7,11 @@ the line: `while` loops; branches, masks and addresses that only data decide; cl
 instructions. `rank_triton_configurations` compiles only the best of many. Run with Triton 3.6.0, 3.7.1 and 3.9.0.
 """
 
+from costmodel.frontends.triton.family import TritonFamily, TritonSpace, from_triton_family
 from costmodel.frontends.triton.kernel import Grid, TritonKernel, from_triton
 from costmodel.frontends.triton.many import RankedConfiguration, from_triton_configurations, rank_triton_configurations
 
 __all__ = [
-    "Grid", "RankedConfiguration", "TritonKernel", "from_triton", "from_triton_configurations", "rank_triton_configurations",
+    "Grid", "RankedConfiguration", "TritonFamily", "TritonKernel", "TritonSpace", "from_triton", "from_triton_configurations",
+    "from_triton_family", "rank_triton_configurations",
 ]  # fmt: skip

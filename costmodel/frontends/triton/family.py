@@ -1,9 +1,9 @@
 """`from_triton_family`: many configurations of one Triton kernel, few of them compiled, priced together.
 
 Configurations that the compiler treats alike are a family: one `ir.Kernel`, in which block sizes, warps, stages and what follows
-from them are sizes. A family is described to the pricing once, which takes longer than to compile one of its members, and then
-prices tens of thousands of rows a second. What was compiled is exact. What was not is said by `family_rules`, seen to hold once in
-each family (`family_search`), and limited to what lies between compiled configurations, and to more pipeline stages.
+from them are sizes. A family is made ready for pricing once, which takes longer than to compile one of its members; then the
+whole space is priced again in a fraction of a second. What was compiled is exact. What was not is said by `family_rules`, seen to
+hold once in each family (`family_search`), and limited to what lies between compiled configurations, and to more pipeline stages.
 Nothing goes as far as machine code: shared bytes are the compiler's, registers are estimated (`resources="estimated"`); for what
 was not compiled they lie between the estimates of those it follows from.
 """
@@ -23,13 +23,14 @@ import sympy
 
 from costmodel.cost import Scorer
 from costmodel.device import Device, find_device
-from costmodel.errors import CostModelError, DescriptionError, SizeError
+from costmodel.errors import CostModelError, DescriptionError, SizeError, UnsupportedError
 from costmodel.frontends.triton.family_numbers import put_together
+from costmodel.frontends.triton.family_products import expressed
 from costmodel.frontends.triton.family_search import Point, Search, Values
 from costmodel.frontends.triton.kernel import Grid, TritonKernel, jitted
 from costmodel.frontends.triton.many import from_triton_configurations
 from costmodel.ir import Kernel
-from costmodel.symbols import is_identifier, size
+from costmodel.symbols import is_identifier
 
 __all__ = ["TritonFamily", "TritonSpace", "from_triton_family"]
 
@@ -67,8 +68,9 @@ class TritonSpace:
         groups: dict[Any, list[int]] = {}
         for n, point in enumerate(self.points):
             if isinstance(point, Point):
-                groups.setdefault(point.numbers.skeleton, []).append(n)
-        return tuple(self._family(members) for members in sorted(groups.values(), key=len, reverse=True))
+                groups.setdefault((point.numbers.skeleton, point.numbers.divided), []).append(n)
+        found = [family for members in groups.values() for family in self._families(members)]
+        return tuple(sorted(found, key=lambda f: -len(f.configurations)))
 
     @property
     def refused(self) -> dict[int, CostModelError]:
@@ -106,68 +108,71 @@ class TritonSpace:
 
         Returns:
             A row for each configuration, in their order: its parameters, `seconds` (infinite if it cannot run, NaN if it is not
-            understood), `bound`, `occupancy`, `reason` and whether it was `compiled`.
+            understood), `bound`, `occupancy`, `reason`, and whether it was `compiled`.
 
         Raises:
             SizeError: a runtime integer is missing.
         """
         gpu = device if isinstance(device, Device) else find_device(device)
-        result = pd.DataFrame(list(self.values), columns=list(self.parameters), dtype=object).infer_objects()
-        seconds, occupancy = np.full(len(result), np.nan), np.full(len(result), np.nan)
-        bound, reason = np.full(len(result), "", dtype=object), np.full(len(result), "", dtype=object)
-        for n, error in self.refused.items():
-            reason[n] = str(error)
+        count = len(self.values)
+        prices: dict[str, Any] = {"seconds": np.full(count, np.nan), "bound": np.full(count, "", dtype=object)}
+        prices |= {"occupancy": np.full(count, np.nan), "reason": np.full(count, "", dtype=object)}
         for family in self.families:
-            rows = list(family.configurations)
-            known = [p for p in (self.points[n] for n in rows) if isinstance(p, Point)]
-            found = self._scored(family, gpu, known, sizes)
-            for column, name in ((seconds, "seconds"), (bound, "bound"), (occupancy, "occupancy"), (reason, "reason")):
-                column[rows] = found[name].to_numpy()
+            found = self._scored(family, gpu, sizes)
+            for name, column in prices.items():
+                column[list(family.configurations)] = found[name].to_numpy()
+        for n, error in self.refused.items():
+            prices["reason"][n] = str(error)
         compiled = [isinstance(p, Point) and p.compiled is not None for p in self.points]
-        return result.assign(seconds=seconds, bound=bound, occupancy=occupancy, reason=reason, compiled=compiled)
+        return pd.DataFrame(list(self.values), columns=list(self.parameters)).assign(**prices, compiled=compiled)
 
-    def _scored(self, family: TritonFamily, device: Device, known: Sequence[Point], sizes: Mapping[str, int]) -> pd.DataFrame:
-        registers = [p.registers for p in known]
-        spilled = [p.spilled_bytes / 4 for p in known]
-        for name in sizes:
-            if name not in family.kernel.params or name in family.sizes:
-                raise SizeError(f"Triton kernel {self.name}: {name!r} is none of its runtime integers")
-        table = family.sizes.assign(**sizes)
-        return Scorer(family.kernel, device, registers=registers, spilled=spilled).score(table).frame()
+    def _scored(self, family: TritonFamily, device: Device, sizes: Mapping[str, int]) -> pd.DataFrame:
+        """Prices of a family's configurations, in its order."""
+        for name in (n for n in sizes if n not in family.kernel.params or n in family.sizes):
+            raise SizeError(f"Triton kernel {self.name}: {name!r} is none of its runtime integers")
+        points = [p for p in (self.points[n] for n in family.configurations) if isinstance(p, Point)]
+        told: dict[str, Any] = {"registers": [p.registers for p in points], "spilled": [p.spilled_bytes / 4 for p in points]}
+        try:
+            return Scorer(family.kernel, device, **told).score(family.sizes.assign(**sizes)).frame()
+        except UnsupportedError:  # counted for known numbers only
+            alone = [self._derived(p, self.values[n]) for n, p in zip(family.configurations, points, strict=True)]
+            return pd.concat([Scorer(k.kernel, device, **k.told).score(sizes).frame() for k in alone])
 
-    def _family(self, members: list[int]) -> TritonFamily:
+    def _families(self, members: list[int]) -> list[TritonFamily]:
+        """Configurations with one skeleton as one family, or as several where two of its sizes are reciprocal."""
         points = [p for p in (self.points[n] for n in members) if isinstance(p, Point)]
-        pattern = next(p.compiled for p in points if p.compiled is not None)
-        taken = {*pattern.kernel.params, *(b.name for b in pattern.kernel.buffers), *(i.index.name for i in pattern.kernel.loops())}
+        pattern = self._pattern(points[0])
+        taken = {
+            *pattern.kernel.params,
+            *(b.name for b in pattern.kernel.buffers),
+            *(i.index.name for i in pattern.kernel.loops()),
+        }
         own = {tuple(self.values[n][k] for n in members): name for k, name in enumerate(self.parameters) if name not in taken}
-        taken |= set(self.parameters)
-        names: dict[tuple[int, ...], str] = {}
-        slots: list[sympy.Expr] = []
-        for column in zip(*(p.numbers.values for p in points), strict=True):
-            if len(set(column)) == 1:
-                slots.append(sympy.Integer(column[0]))
-                continue
-            sign = -1 if column[0] < 0 else 1
-            key = tuple(sign * v for v in column)
-            if key not in names:
-                names[key] = own.get(key) or next(n for n in (f"n{k}" for k in itertools.count(1)) if n not in taken)
-                taken.add(names[key])
-            slots.append(sign * size(names[key]))
-        kernel, _ = put_together(pattern, slots, names.values())
-        return TritonFamily(kernel, tuple(members), pd.DataFrame({n: c for c, n in names.items()}, index=range(len(members))))
+        names = iter(n for n in (f"n{k}" for k in itertools.count(1)) if n not in taken | set(self.parameters))
+        columns = list(zip(*(p.numbers.values for p in points), strict=True))
+        found = expressed({_positive(c) for c in columns}, lambda c: own.get(c) or next(names))
+        if (column := found.reciprocal()) is not None:
+            parts = [[n for n, v in zip(members, column, strict=True) if v == value] for value in sorted(set(column))]
+            return [family for part in parts for family in self._families(part)]
+        slots = [sympy.sign(c[0]) * found.expressions[_positive(c)] for c in columns]
+        kernel, _ = put_together(pattern, slots, found.sizes)
+        return [TritonFamily(kernel, tuple(members), pd.DataFrame(found.sizes, index=range(len(members))))]
+
+    def _pattern(self, point: Point) -> TritonKernel:
+        """A compiled configuration with the same skeleton."""
+        same = (p.compiled for p in self.points if isinstance(p, Point) and p.numbers.skeleton == point.numbers.skeleton)
+        return next(k for k in same if k is not None)
 
     def _derived(self, point: Point, values: Values) -> TritonKernel:
-        same = (p.compiled for p in self.points if isinstance(p, Point) and p.numbers.skeleton == point.numbers.skeleton)
-        pattern = next(k for k in same if k is not None)
+        pattern = self._pattern(point)
         kernel, replicas = put_together(pattern, [sympy.Integer(v) for v in point.numbers.values])
-        assert kernel.shared_bytes is not None
         chosen = dict(zip(self.parameters, values, strict=True))
         statics = tuple((n, chosen.get(n, v)) for n, v in pattern.kernel.statics)
-        registers, spilled = round(point.registers), round(point.spilled_bytes)
-        kernel = replace(kernel, statics=statics, registers=sympy.Integer(registers))
+        kernel = replace(kernel, statics=statics, registers=sympy.Integer(point.registers))
         return replace(
-            pattern, kernel=kernel, registers=registers, spilled_bytes=spilled, shared_bytes=int(kernel.shared_bytes), replicas=replicas
-        )
+            pattern, kernel=kernel, registers=point.registers, spilled_bytes=point.spilled_bytes,
+            shared_bytes=int(sympy.sympify(kernel.shared_bytes)), replicas=replicas,
+        )  # fmt: skip
 
 
 def from_triton_family(
@@ -186,9 +191,9 @@ def from_triton_family(
     Args:
         fn: a function under `@triton.jit`.
         signature: types by argument name, as of `from_triton`.
-        space: the values of each parameter, `{"BM": [64, 128], "BN": [64, 128, 256], "num_warps": [4, 8], "num_stages": [2, 3, 4]}`,
-            or a list of configurations, each of which gives the same parameters. Arguments of the kernel are its constants, the rest
-            are options of the compiler.
+        space: the values of each parameter, `{"BM": [64, 128], "BN": [64, 128, 256], "num_warps": [4, 8]}`, or a list of
+            configurations, each of which gives the same parameters. Arguments of the kernel are its constants, the rest are
+            options of the compiler.
         grid: extents, or a function from all arguments by name to them, as in a launch.
         constexprs: constants that are the same in all of them.
         target: `"sm_90"`, or a device or its name.
@@ -211,6 +216,11 @@ def from_triton_family(
     search.run()
     points = tuple(search.refused.get(c) or search.known[c] for c in wanted)
     return TritonSpace(fn.__name__, names, points, wanted, len(search.compiled), search.mistaken)
+
+
+def _positive(column: Sequence[int]) -> tuple[int, ...]:
+    """Without the sign, which all of them have."""
+    return tuple(abs(v) for v in column)
 
 
 def _listed(

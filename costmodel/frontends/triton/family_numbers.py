@@ -1,34 +1,36 @@
 """A kernel taken apart: what is not a number, and the numbers in it; and put together again from other numbers.
 
-Two configurations of a Triton kernel have the same skeleton where the compiler decided alike: the same statements, loops, arrays and
-terms of every index. What differs then are numbers: extents, coefficients, divisors, widths, amounts. Signs and zeros belong to the
-skeleton. So do divisors of thread indices under a test, whose passes are counted lane by lane.
-Shared memory is what the arrays take, less one step of the rings where the compiler keeps one less, and the rest.
+Two configurations of a Triton kernel have the same skeleton where the compiler decided alike: the same statements, loops, arrays
+and terms of every index. What differs then are numbers: extents, coefficients, divisors, widths, amounts. Signs and zeros belong
+to the skeleton. So do divisors of thread indices under a test, whose passes are counted lane by lane.
+Shared memory is what the arrays take, or those of them that the compiler keeps at once, and the rest.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
 
 import sympy
 
 from costmodel.errors import UnsupportedError
+from costmodel.frontends.triton.family_expressions import opened, sign
 from costmodel.frontends.triton.kernel import TritonKernel
 from costmodel.ir import Access, Barrier, Buffer, Guard, Kernel, Loop, Node, Statement
 from costmodel.ir.checks import finish
-from costmodel.symbols import Condition, FloorDiv
+from costmodel.symbols import Condition, FloorDiv, index
 
 __all__ = ["Numbers", "Role", "put_together", "taken_apart"]
 
-Role = Literal["", "amount", "stages", "steps", "named", "scratch"]
-"""What a number is: nothing special, operations, stages of a loop, rows of a ring of tiles, what an array is named by, shared bytes
-beside the arrays."""
-_Put = Callable[[Iterator[sympy.Expr]], sympy.Expr]
+Role = Literal["", "amount", "stages", "steps", "named", "divided", "scratch"]
+"""What a number is: nothing special, operations, stages of a loop, rows of a ring of tiles, what an array is named by, warps
+whose index is taken apart under a test, shared bytes beside the arrays."""
 _Change = Callable[[sympy.Expr, Role, bool], sympy.Expr]
+_WARP = index("thread_y")
+_BARRIER_BYTES = 8
+"""Source: PTX ISA, `mbarrier`: an opaque 64-bit object in shared memory."""
 _NAMED = re.compile(r"(sums|values|exchanged_[a-z]+\d*)_(\d+)(_?)")
 
 
@@ -41,16 +43,15 @@ class Numbers:
     """In the order of the tree; the last is shared bytes beside the arrays."""
     roles: tuple[Role, ...]
     held_bytes: int
-    """Of shared arrays; of configurations that were not compiled, no more than they hold."""
-    exchanged_bytes: int
-    """Of the largest tensor that changes its layout through shared memory; at least, of those that were not compiled."""
+    """Of the shared arrays kept at once; of configurations that were not compiled, no more than that."""
+    elsewhere_bytes: int
+    """Of the largest thing that takes their place when they are done: a tensor that changes its layout, with more than one
+    element of a thread, or another array; of configurations that were not compiled, no less than that."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    text: str
-    values: tuple[int, ...]
-    put: _Put
+    @property
+    def divided(self) -> int:
+        """Warps of a block whose index is taken apart under a test, which is counted for a known number of them; else 0."""
+        return max((v for v, role in zip(self.values, self.roles, strict=True) if role == "divided"), default=0)
 
 
 def taken_apart(known: TritonKernel) -> Numbers:
@@ -60,24 +61,32 @@ def taken_apart(known: TritonKernel) -> Numbers:
     roles: list[Role] = []
 
     def note(e: sympy.Expr, role: Role, fixed: bool) -> sympy.Expr:
-        opened = _opened(e, fixed)
-        texts.append(opened.text)
-        values.extend(opened.values)
-        roles.extend([role] * len(opened.values))
+        found = opened(e, fixed)
+        texts.append(found.text)
+        values.extend(found.values)
+        roles.extend([role] * len(found.values))
         return sympy.Integer(1)
 
     tree = _mapped(replace(known.kernel, shared_bytes=None), note, _Names(known.kernel))
-    held, step = _held(known.kernel)
-    less = known.shared_bytes < held and known.shared_bytes >= held - step
-    scratch = known.shared_bytes - held + (step if less else 0)
-    values += [times for _, times in known.replicas] + [int(scratch)]
-    roles += [""] * len(known.replicas) + ["scratch"]
+    bases = _bases(known.kernel)
+    form = _form(bases, known.shared_bytes)
+    scratch = int(known.shared_bytes - bases[form])
+    values += [times for _, times in known.replicas] + [scratch]
+    roles.extend([""] * len(known.replicas))
+    roles.append("scratch")
     skeleton = (
         replace(tree, statics=()), tuple(texts), tuple(n for n, _ in known.replicas), known.notes, known.capability,
-        (bool(less), _sign(int(scratch))),
+        (form, sign(scratch)),
     )  # fmt: skip
-    exchanged = [int(b.size_bytes) for b in known.kernel.buffers if b.exchange and b.name.startswith("exchanged")]
-    return Numbers(skeleton, tuple(values), tuple(roles), int(held), max(exchanged, default=0))
+    return Numbers(skeleton, tuple(values), tuple(roles), int(bases[form]), _elsewhere_bytes(known.kernel, form))
+
+
+def _elsewhere_bytes(kernel: Kernel, form: str) -> int:
+    """Of the largest thing that shares the memory of the arrays: a tensor that changes its layout, or an array not counted."""
+    threads, rings = kernel.max_threads or 0, _rings(kernel)
+    tensors = [b for b in kernel.buffers if b.exchange and b.name.startswith("exchanged") and b.elements > threads]
+    tiles = [b for b in kernel.buffers if "rings" in form and b.space == "shared" and not b.exchange and b.name not in rings]
+    return max((int(b.size_bytes) for b in (*tensors, *tiles)), default=0)
 
 
 def put_together(
@@ -93,29 +102,43 @@ def put_together(
     Raises:
         UnsupportedError: two arrays come to be one.
     """
-    pattern_held, pattern_step = _held(pattern.kernel)
-    less = bool(pattern.shared_bytes < pattern_held and pattern.shared_bytes >= pattern_held - pattern_step)
+    form = _form(_bases(pattern.kernel), pattern.shared_bytes)
     rest = iter(values)
 
-    def put(e: sympy.Expr, role: Role, fixed: bool) -> sympy.Expr:
-        return _opened(e, fixed).put(rest)
+    def put(e: sympy.Expr, _: Role, fixed: bool) -> sympy.Expr:
+        return opened(e, fixed).put(rest)
 
     concrete = all(v.is_Integer for v in values)
     tree = _mapped(replace(pattern.kernel, shared_bytes=None), put, _Names(pattern.kernel, by_extent=concrete))
     replicas = tuple((name, next(rest)) for name, _ in pattern.replicas)
-    held, step = _held(tree)
-    kernel = replace(
-        tree, params=(*tree.params, *params), statics=(), registers=None, shared_bytes=held - (step if less else 0) + next(rest)
-    )
+    shared = _bases(tree)[form] + next(rest)
+    kernel = replace(tree, params=(*tree.params, *params), statics=(), registers=None, shared_bytes=shared)
     return finish(kernel), tuple((n, int(v) if v.is_Integer else 1) for n, v in replicas)
 
 
-def _held(kernel: Kernel) -> tuple[sympy.Expr, sympy.Expr]:
-    """Bytes of all shared arrays, and of one step of the rings."""
-    shared = [b for b in kernel.buffers if b.space == "shared"]
-    rings = _rings(kernel)
+def _bases(kernel: Kernel) -> dict[str, sympy.Expr]:
+    """What shared memory may hold at once.
+
+    All arrays, all less one step of the rings, or rings alone, which the others replace later; where copies go by descriptor,
+    each with a barrier for each step or without.
+    """
+    shared, rings = [b for b in kernel.buffers if b.space == "shared"], _rings(kernel)
+    whole = sum((b.reserved_bytes for b in shared), sympy.Integer(0))
+    if not rings:
+        return {"all": whole}
     step = sum((FloorDiv(b.size_bytes, rings[b.name]) for b in shared if b.name in rings), sympy.Integer(0))
-    return sum((b.reserved_bytes for b in shared), sympy.Integer(0)), step
+    found = {"all": whole, "all, less a step": whole - step, "rings": sum(b.size_bytes for b in shared if b.name in rings)}
+    if any(name.startswith("ring_") for name in rings):  # filled by lanes, not by descriptor
+        return found
+    barriers = _BARRIER_BYTES * next(iter(rings.values()))
+    return found | {f"{name}, and barriers": held + barriers for name, held in found.items()}
+
+
+def _form(bases: Mapping[str, sympy.Expr], shared_bytes: int) -> str:
+    """What is in shared memory: exactly this, or as much of it as fits."""
+    exact = [name for name, held in bases.items() if held == shared_bytes]
+    below = [name for name, held in bases.items() if held <= shared_bytes and "barriers" not in name]
+    return (exact or below or ["all"])[0]
 
 
 def _rings(kernel: Kernel) -> dict[str, sympy.Expr]:
@@ -167,6 +190,7 @@ class _Names:
 def _mapped(kernel: Kernel, change: _Change, names: _Names) -> Kernel:
     """The kernel with every expression changed, in one order."""
     rings = _rings(kernel)
+    divided = any(_divides_warps(e) for s in kernel.sites for g in s.guards for c in g.conditions for e in c[1:])
 
     def each(e: sympy.Expr, role: Role = "") -> sympy.Expr:
         return change(e, role, False)
@@ -191,7 +215,8 @@ def _mapped(kernel: Kernel, change: _Change, names: _Names) -> Kernel:
             case Barrier():
                 return n
             case Loop():
-                extent, unroll, stages = each(n.extent), each(n.unroll), each(n.stages, "stages")
+                warps: Role = "divided" if divided and n.index.name == "thread_y" else ""
+                extent, unroll, stages = each(n.extent, warps), each(n.unroll), each(n.stages, "stages")
                 return Loop(n.index, extent, n.kind, tuple(node(m) for m in n.body), n.axis, unroll, stages)
             case Guard():
                 return Guard(tests(n.conditions), tuple(node(m) for m in n.body), n.fraction)
@@ -207,58 +232,5 @@ def _mapped(kernel: Kernel, change: _Change, names: _Names) -> Kernel:
     )  # fmt: skip
 
 
-# -- expressions
-
-
-@lru_cache(maxsize=1 << 14)
-def _opened(e: sympy.Expr, fixed: bool) -> _Opened:
-    """A sum of products with a number each, and a number beside them."""
-    constant, terms = 0, list[tuple[str, tuple[int, ...], _Put]]()
-    for term in sympy.Add.make_args(e):
-        if term.is_Integer:
-            constant += int(term)
-            continue
-        coefficient, rest = term.as_coeff_Mul()
-        if not coefficient.is_Integer:
-            raise UnsupportedError(f"expression {e}: {coefficient} is not a whole number")
-        factors = sorted((_factor(f, fixed) for f in sympy.Mul.make_args(rest)), key=lambda f: (f.text, f.values))
-        values = (int(coefficient), *(v for f in factors for v in f.values))
-        text = _sign(int(coefficient)) + "*".join(f.text for f in factors)
-        terms.append((text, values, _product([f.put for f in factors])))
-    terms.sort(key=lambda t: t[:2])
-
-    def put(rest: Iterator[sympy.Expr]) -> sympy.Expr:
-        parts = [p(rest) for _, _, p in terms]
-        return sympy.Add(*parts, next(rest))
-
-    text = f"({'+'.join(t for t, _, _ in terms)}{_sign(constant)})"
-    return _Opened(text, (*(v for _, vs, _ in terms for v in vs), constant), put)
-
-
-def _product(factors: list[_Put]) -> _Put:
-    def put(rest: Iterator[sympy.Expr]) -> sympy.Expr:
-        coefficient = next(rest)
-        return sympy.Mul(coefficient, *(f(rest) for f in factors))
-
-    return put
-
-
-def _factor(f: sympy.Expr, fixed: bool) -> _Opened:
-    if f.is_Symbol:
-        return _Opened(f.name, (), lambda rest: f)
-    if f.is_Pow:
-        base, power = _factor(f.base, fixed), f.exp
-        return _Opened(f"{base.text}^{power}", base.values, lambda rest: base.put(rest) ** power)
-    if f.is_Add:
-        return _opened(f, fixed)
-    if fixed and f.free_symbols and all(s.name.startswith("thread_") for s in f.free_symbols):
-        return _Opened(str(f), (), lambda rest: f)
-    parts = [_opened(a, fixed) for a in f.args]
-    text = f"{type(f).__name__}[{','.join(p.text for p in parts)}]"
-    return _Opened(text, tuple(v for p in parts for v in p.values), lambda rest: f.func(*(p.put(rest) for p in parts)))
-
-
-def _sign(n: int) -> str:
-    return "+" if n > 0 else "-" if n < 0 else "0"
-
-
+def _divides_warps(e: sympy.Expr) -> bool:
+    return any(f.args and not (f.is_Add or f.is_Mul) and f.has(_WARP) for f in sympy.preorder_traversal(e))

@@ -1,11 +1,11 @@
 """What two compiled configurations say of those between them, and what one says of the same with more pipeline stages.
 
-`between` looks along one parameter, from `a` to `b`. Assumed of the compiler: along one parameter each of its decisions changes at
-most once, and each number is monotone and grows or shrinks at most in proportion. Then equal skeletons at both ends mean the same
-skeleton between them; a number that is equal at both ends is constant, and one that has changed by the whole ratio (`n`, or `n + 1`
-of a reduction's steps, or with `p - 1` steps in flight) has done so in proportion all the way: it had no room for anything else. A
-number that changed by less has a kink somewhere, and nothing is said. Not even monotone is the space that changes of layout take, so
-nothing is said either where shared memory may be theirs.
+`between` looks along one parameter, from `a` to `b`. Assumed of the compiler: along one parameter each of its decisions changes
+at most once, and each number is monotone and grows or shrinks at most in proportion. Then equal skeletons at both ends mean the
+same skeleton between them; a number that is equal at both ends is constant, and one that has changed by the whole ratio (`n`, or
+`n + 1` of a reduction's steps, or with `p - 1` steps in flight) has done so in proportion all the way: it had no room for
+anything else. A number that changed by less has a kink somewhere, and nothing is said. The space that changes of layout take is
+not even monotone, so nothing is said either where shared memory may be theirs.
 `restaged`: a loop with more stages has as many more steps in its rings, and is the same otherwise.
 Both are assumptions; `family_search` compiles a configuration of each family to see them hold.
 """
@@ -33,14 +33,14 @@ def between(a: Numbers, b: Numbers, at: tuple[int, int], value: int) -> Numbers 
         at: the two values.
         value: one between them.
     """
-    exchanged = max(a.exchanged_bytes, b.exchanged_bytes)
-    if a.skeleton != b.skeleton or (exchanged and (a.values[-1] or b.values[-1] or min(a.held_bytes, b.held_bytes) < exchanged)):
+    elsewhere = max(a.elsewhere_bytes, b.elsewhere_bytes)
+    if a.skeleton != b.skeleton or (elsewhere and (a.values[-1] or b.values[-1] or min(a.held_bytes, b.held_bytes) < elsewhere)):
         return None
     values = [_number(x, y, at, value, role) for x, y, role in zip(a.values, b.values, a.roles, strict=True)]
     whole = tuple(v for v in values if v is not None)
     if len(whole) < len(values) or not _apart(whole, a.roles):
         return None
-    return replace(a, values=whole, held_bytes=min(a.held_bytes, b.held_bytes), exchanged_bytes=exchanged)
+    return replace(a, values=whole, held_bytes=min(a.held_bytes, b.held_bytes), elsewhere_bytes=elsewhere)
 
 
 def _number(x: int, y: int, at: tuple[int, int], value: int, role: Role) -> int | None:

@@ -1,8 +1,8 @@
 """Which configurations of a space are compiled, so that the others follow from them.
 
 Boxes of configurations are halved until what is unknown in them follows from their corners, along one parameter after the other.
-Stages come last: a loop that is pipelined at all is so with any number of them. Then one configuration of each family, of those that
-were not compiled, is compiled after all; where it is not as foretold, so are all of that family.
+Stages come last: a loop that is pipelined at all is so with any number of them. Then one configuration of each family, of those
+that were not compiled, is compiled after all; where it is not as foretold, so are all of that family.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Point:
     """A configuration that is known."""
 
     numbers: Numbers
-    registers: float
+    registers: int
     """Of a thread; those of what was not compiled lie between those of what it follows from."""
-    spilled_bytes: float
+    spilled_bytes: int
     """Of a thread."""
     compiled: TritonKernel | None
     """None if it follows from others."""
@@ -88,7 +88,7 @@ class Search:
                 self.refused[c] = error
                 continue
             number = self._skeletons.setdefault(numbers.skeleton, len(self._skeletons))
-            short = Numbers(number, numbers.values, numbers.roles, numbers.held_bytes, numbers.exchanged_bytes)
+            short = Numbers(number, numbers.values, numbers.roles, numbers.held_bytes, numbers.elsewhere_bytes)
             self.known[c] = Point(short, found.registers, found.spilled_bytes, found)
 
     def _fill(self, box: _Box) -> None:
@@ -215,8 +215,8 @@ def _ordered(values: set[Any]) -> tuple[Any, ...]:
     return tuple(sorted(found)) if _is_ordered(found) else tuple(sorted(found, key=repr))
 
 
-def _share(x: float, y: float, ends: tuple[int, int], value: int) -> float:
+def _share(x: int, y: int, ends: tuple[int, int], value: int) -> int:
     """Between two numbers, as far as the value is between its ends, or as its reciprocal is where they shrink."""
     low, high = ends
     part = (value - low) / (high - low) if y >= x else (1 / low - 1 / value) / (1 / low - 1 / high)
-    return float(math.ceil(x + (y - x) * part))
+    return math.ceil(x + (y - x) * part)
