@@ -187,7 +187,7 @@ def test_more_stages_are_more_steps_of_the_rings():
     assert restaged(numbers(1, 256, 2, 256, 0, roles=roles), 2, 3).values == (1, 384, 3, 256, 0)
     assert restaged(numbers(1, 256, 2, 256, 16, roles=roles), 2, 3) is None  # something else is in shared memory
     assert restaged(numbers(1, 256, 4, 256, 0, roles=roles), 2, 3) is None  # staged otherwise
-    assert restaged(numbers(1, 256, 1, 256, 0, roles=roles), 2, 3) is None  # not at all
+    assert restaged(numbers(1, 256, 1, 256, 16, roles=roles), 2, 3).values == (1, 256, 1, 256, 16)  # not pipelined
     assert restaged(numbers(1, 256, 3, 256, 0, roles=roles), 3, 4) is None  # no whole number of rows
 
 

@@ -200,8 +200,20 @@ def from_triton_family(
         cache: folder of analysed kernels; True for the user's, False for none.
         workers: processes that compile; None for one on each core.
 
+    Returns:
+        The space: `.score(device, …)` prices it, `.kernel(…)` gives one configuration, `.compiled` counts compilations.
+
     Raises:
         DescriptionError: there is no configuration, or they do not give the same parameters.
+
+    Example:
+        With `matmul` a function under `@triton.jit`::
+
+            types = {"a": "*fp16", "b": "*fp16", "c": "*fp16", "M": "i32:16", "N": "i32:16", "K": "i32:16"}
+            values = {"BM": [64, 128, 256], "BN": [64, 128, 256], "BK": [32, 64], "num_warps": [4, 8], "num_stages": [2, 3, 4, 5]}
+            grid = lambda m: (-(-m["M"] // m["BM"]), -(-m["N"] // m["BN"]))
+            space = from_triton_family(matmul, types, values, grid, target="H100")
+            space.score("H100", M=4096, N=4096, K=4096).nsmallest(10, "seconds")
     """
     fn = jitted(fn)
     names, wanted = _listed(fn.__name__, space)

@@ -6,7 +6,8 @@ same skeleton between them; a number that is equal at both ends is constant, and
 `n + 1` of a reduction's steps, or with `p - 1` steps in flight) has done so in proportion all the way: it had no room for
 anything else. A number that changed by less has a kink somewhere, and nothing is said. The space that changes of layout take is
 not even monotone, so nothing is said either where shared memory may be theirs.
-`restaged`: a loop with more stages has as many more steps in its rings, and is the same otherwise.
+`restaged`: a loop with more stages has as many more steps in its rings, and is the same otherwise; one that is not pipelined with
+some stages is not with more.
 Both are assumptions; `family_search` compiles a configuration of each family to see them hold.
 """
 
@@ -70,6 +71,8 @@ def _apart(values: Iterable[int], roles: Iterable[Role]) -> bool:
 def restaged(a: Numbers, stages: int, more: int) -> Numbers | None:
     """The numbers with `more` pipeline stages instead of `stages`; None where they are not certain."""
     staged = {v for v, role in zip(a.values, a.roles, strict=True) if role == "stages"} - {1}
+    if not staged:
+        return a
     if stages < 2 or more < stages or staged != {stages} or a.values[-1]:
         return None
     values = []
