@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from costmodel.cost import Scorer
 from costmodel.errors import DescriptionError, SizeError, UnsupportedError
 from costmodel.frontends.triton import from_triton_family
-from costmodel.frontends.triton.family_numbers import Numbers, put_together, taken_apart
+from costmodel.frontends.triton.family_numbers import Numbers, Role, put_together, taken_apart
 from costmodel.frontends.triton.family_products import expressed
 from costmodel.frontends.triton.family_rules import between, restaged
 from costmodel.frontends.triton.family_search import Search
@@ -164,35 +165,47 @@ def test_a_kernel_taken_apart_is_put_together_again(name, folder):
     assert replicas == known.replicas
 
 
-def numbers(*values, roles=None, skeleton="same", held=0, elsewhere=0):
-    return Numbers(skeleton, values, roles or ("",) * len(values), held, elsewhere)
+def numbers(*values: int, roles: Any = None, skeleton: str = "same", held: int = 0, elsewhere: int = 0) -> Numbers:
+    plain: Role = ""
+    return Numbers(skeleton, values, roles or tuple(plain for _ in values), held, elsewhere)
+
+
+def values_of(found: Numbers | None) -> tuple[int, ...] | None:
+    return None if found is None else found.values
 
 
 def test_between_says_only_what_had_no_room_for_anything_else():
-    assert between(numbers(8, 4, 1, 7), numbers(32, 1, 1, 31), (64, 256), 128).values == (16, 2, 1, 15)
-    assert between(numbers(4), numbers(8), (64, 256), 128) is None  # a kink: min(BM / 16, 8)
-    assert between(numbers(8), numbers(8, skeleton="other"), (64, 256), 128) is None
-    assert between(numbers(8), numbers(4), (64, 192), 128) is None
-    assert between(numbers(1), numbers(5), (2, 10), 5) is None  # no whole number
-    assert between(numbers(512, roles=("steps",)), numbers(2048, roles=("steps",)), (2, 5), 3).values == (1024,)
+    def at(a: Numbers, b: Numbers, ends: tuple[int, int], value: int) -> tuple[int, ...] | None:
+        return values_of(between(a, b, ends, value))
+
+    assert at(numbers(8, 4, 1, 7), numbers(32, 1, 1, 31), (64, 256), 128) == (16, 2, 1, 15)
+    assert at(numbers(4), numbers(8), (64, 256), 128) is None  # a kink: min(BM / 16, 8)
+    assert at(numbers(8), numbers(8, skeleton="other"), (64, 256), 128) is None
+    assert at(numbers(8), numbers(4), (64, 192), 128) is None
+    assert at(numbers(1), numbers(5), (2, 10), 5) is None  # no whole number
+    assert at(numbers(512, roles=("steps",)), numbers(2048, roles=("steps",)), (2, 5), 3) == (1024,)
+    assert at(numbers(512), numbers(2048), (2, 5), 3) is None
     named = ("named", "named")
-    assert between(numbers(8, 32, roles=named), numbers(32, 8, roles=named), (1, 4), 2) is None  # two arrays become one
-    assert between(numbers(0, held=64, elsewhere=8), numbers(0, held=32, elsewhere=32), (1, 4), 2) is not None
-    assert between(numbers(0, held=64, elsewhere=8), numbers(0, held=16, elsewhere=32), (1, 4), 2) is None
-    assert between(numbers(16, elsewhere=8), numbers(16, elsewhere=8), (1, 4), 2) is None
+    assert at(numbers(8, 32, roles=named), numbers(32, 8, roles=named), (1, 4), 2) is None  # two arrays become one
+    assert at(numbers(0, held=64, elsewhere=8), numbers(0, held=32, elsewhere=32), (1, 4), 2) == (0,)
+    assert at(numbers(0, held=64, elsewhere=8), numbers(0, held=16, elsewhere=32), (1, 4), 2) is None
+    assert at(numbers(16, elsewhere=8), numbers(16, elsewhere=8), (1, 4), 2) is None
 
 
 def test_more_stages_are_more_steps_of_the_rings():
+    def staged(a: Numbers, stages: int, more: int) -> tuple[int, ...] | None:
+        return values_of(restaged(a, stages, more))
+
     roles = ("stages", "steps", "stages", "", "scratch")
-    assert restaged(numbers(1, 256, 2, 256, 0, roles=roles), 2, 3).values == (1, 384, 3, 256, 0)
-    assert restaged(numbers(1, 256, 2, 256, 16, roles=roles), 2, 3) is None  # something else is in shared memory
-    assert restaged(numbers(1, 256, 4, 256, 0, roles=roles), 2, 3) is None  # staged otherwise
-    assert restaged(numbers(1, 256, 1, 256, 16, roles=roles), 2, 3).values == (1, 256, 1, 256, 16)  # not pipelined
-    assert restaged(numbers(1, 256, 3, 256, 0, roles=roles), 3, 4) is None  # no whole number of rows
+    assert staged(numbers(1, 256, 2, 256, 0, roles=roles), 2, 3) == (1, 384, 3, 256, 0)
+    assert staged(numbers(1, 256, 2, 256, 16, roles=roles), 2, 3) is None  # something else is in shared memory
+    assert staged(numbers(1, 256, 4, 256, 0, roles=roles), 2, 3) is None  # staged otherwise
+    assert staged(numbers(1, 256, 1, 256, 16, roles=roles), 2, 3) == (1, 256, 1, 256, 16)  # not pipelined
+    assert staged(numbers(1, 256, 3, 256, 0, roles=roles), 3, 4) is None  # no whole number of rows
 
 
 def test_columns_are_products_of_the_smallest():
-    found = expressed([(2, 4), (3, 3), (6, 12), (12, 48), (5, 7)], iter("abc").__next__ and (lambda c: f"s{c[0]}"))
+    found = expressed([(2, 4), (3, 3), (6, 12), (12, 48), (5, 7)], lambda c: f"s{c[0]}")
     assert found.sizes == {"s2": (2, 4), "s5": (5, 7)}
     assert {str(e) for e in found.expressions.values()} == {"s2", "3", "3*s2", "3*s2**2", "s5"}
     assert found.reciprocal() is None
