@@ -1,11 +1,15 @@
 """`from_triton_family`: many configurations of one Triton kernel, few of them compiled, priced together.
 
 Configurations that the compiler treats alike are a family: one `ir.Kernel`, in which block sizes, warps, stages and what follows
-from them are sizes. A family is made ready for pricing once, which takes longer than to compile one of its members; then the
-whole space is priced again in a fraction of a second. What was compiled is exact. What was not is said by `family_rules`, seen to
-hold once in each family (`family_search`), and limited to what lies between compiled configurations, and to more pipeline stages.
-Nothing goes as far as machine code: shared bytes are the compiler's, registers are estimated (`resources="estimated"`); for what
-was not compiled they lie between the estimates of those it follows from.
+from them are sizes. A family is made ready for pricing once, which takes longer than to compile one of its members. What was
+compiled is exact. What was not is said by `family_rules`, seen to hold once in each family (`family_search`), and limited to what
+lies between compiled configurations, and to more pipeline stages. Nothing goes as far as machine code: shared bytes are the
+compiler's, registers are estimated (`resources="estimated"`); for what was not compiled they lie between the estimates of those it
+follows from, which says little where block sizes differ.
+
+Layouts change with almost every block size of a matrix product, so it is stages that need no compilation, and pricing that gains:
+960 configurations of the tutorial's (tiles, groups, warps, 5 numbers of stages) for H100 were 276 compilations, 108 families and
+51 s of one core, and 3 s at other sizes; one by one they are 0.23 s each.
 """
 
 from __future__ import annotations
