@@ -4,8 +4,8 @@ Configurations that the compiler treats alike are a family: one `ir.Kernel`, in 
 from them are sizes. A family is made ready for pricing once, which takes longer than to compile one of its members. What was
 compiled is exact. What was not is said by `family_rules`, seen to hold once in each family (`family_search`), and limited to what
 lies between compiled configurations, and to more pipeline stages. Nothing goes as far as machine code: shared bytes are the
-compiler's, registers are estimated (`resources="estimated"`); for what was not compiled they lie between the estimates of those it
-follows from, which says little where block sizes differ.
+compiler's, registers are estimated (`resources="estimated"`); for what was not compiled they lie between the estimates of those
+it follows from, which says little where block sizes differ.
 
 Layouts change with almost every block size of a matrix product, so it is stages that need no compilation, and pricing that gains:
 960 configurations of the tutorial's (tiles, groups, warps, 5 numbers of stages) for H100 were 276 compilations, 108 families and
