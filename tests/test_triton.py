@@ -387,9 +387,9 @@ def test_a_kept_kernel_is_read_and_not_compiled(folder, monkeypatch):
     assert conversion(case, cache=folder) == first
     kernel._MEMORY.clear()
     monkeypatch.undo()
-    (changed,) = [f for f in folder.iterdir() if f.stat().st_size and json.loads(f.read_text())["registers"] == first.registers][
-        :1
-    ]
+    (changed,) = [
+        f for f in folder.iterdir() if f.stat().st_size and json.loads(f.read_text())["content"]["registers"] == first.registers
+    ][:1]
     for text in ("", "{", '{"kernel": "x"}'):
         changed.write_text(text)
         kernel._MEMORY.clear()

@@ -120,8 +120,19 @@ class _IntegerFunction(sympy.Function):
     is_integer = True
     is_real = True
 
+    def __new__(cls: Any, *args: Any) -> Any:
+        """A call; sympy's own way to it asks about floats and numbers of arguments, and takes ten times as long."""
+        return _called(cls, *args)
+
     def _eval_is_integer(self) -> bool:
         return True
+
+
+@lru_cache(maxsize=1 << 14, typed=True)
+def _called(function: Any, *args: Any) -> sympy.Expr:
+    given = [sympy.sympify(a) for a in args]
+    found = function.eval(*given)
+    return sympy.Expr.__new__(function, *given) if found is None else found
 
 
 class FloorDiv(_IntegerFunction):
@@ -198,7 +209,34 @@ def _at_most(a: sympy.Expr, b: sympy.Expr) -> bool:
         return True
     if any(f.args[0] == a and b == f * f.args[1] for f in b.atoms(CeilDiv)):
         return True
-    return bool((b - a).is_nonnegative)
+    apart = b - a
+    return not _falls_below_zero(apart) and bool(apart.is_nonnegative)
+
+
+_HIGH = 1 << 40
+
+
+def _falls_below_zero(e: sympy.Expr) -> bool:
+    """Whether it plainly does for some values: sympy, which finds no sign then, would seek it for milliseconds.
+
+    An integer function, of which no sign is known, that is a factor of one term only lets that term be anything. Without
+    functions, the least values of all symbols are tried, and large ones.
+    """
+    least, most = 0, 0
+    times: dict[sympy.Expr, int] = {}
+    for term in sympy.Add.make_args(e):
+        low, high = 1, 1
+        for factor in sympy.Mul.make_args(term):
+            if isinstance(factor, _IntegerFunction):
+                times[factor] = times.get(factor, 0) + 1
+            elif factor.is_Integer:
+                low, high = low * int(factor), high * int(factor)
+            elif factor.is_Symbol and factor.is_integer and factor.is_nonnegative:
+                low, high = low * bool(factor.is_positive), high * _HIGH
+            else:
+                return False
+        least, most = least + low, most + high
+    return 1 in times.values() if times else least < 0 or most < 0
 
 
 class Xor(_IntegerFunction):
