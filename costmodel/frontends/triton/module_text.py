@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from costmodel.errors import UnsupportedError
 
@@ -272,34 +273,38 @@ def _folded(blocks: dict[str, Block], name: str, inside: tuple[str, ...]) -> Blo
 
 def _split_at_types(rest: str) -> tuple[str, str]:
     """What stands before and after the last ` : ` outside brackets."""
-    depth, at = 0, -1
-    for n, c in enumerate(rest):
-        if c in "([{<":
-            depth += 1
-        elif c in ")]}" or (c == ">" and rest[n - 1] != "-"):
-            depth -= 1
-        elif c == ":" and depth == 0 and rest[n - 1 : n + 2] == " : ":
-            at = n
-    return (rest, "") if at < 0 else (rest[:at], rest[at + 1 :].strip())
+    at = rest.rfind(" : ")
+    while at >= 0:
+        before = rest[:at]
+        closed = before.count(")") + before.count("]") + before.count("}") + before.count(">") - before.count("->")
+        if before.count("(") + before.count("[") + before.count("{") + before.count("<") == closed:
+            return before + " ", rest[at + 3 :].strip()
+        at = before.rfind(" : ")
+    return rest, ""
+
+
+_MARK = re.compile(r"->|[()\[\]{}<>,]")
 
 
 def split_types(text: str) -> list[str]:
     """Parts between commas outside brackets."""
     parts, depth, start = [], 0, 0
-    for n, c in enumerate(text):
+    for mark in _MARK.finditer(text) if "," in text else ():
+        c = mark.group()
         if c in "([{<":
             depth += 1
-        elif c in ")]}" or (c == ">" and text[n - 1] != "-"):
+        elif c in ")]}>":
             depth -= 1
         elif c == "," and depth == 0:
-            parts.append(text[start:n].strip())
-            start = n + 1
+            parts.append(text[start : mark.start()].strip())
+            start = mark.end()
     return [*parts, text[start:].strip()] if text.strip() else []
 
 
 _TENSOR = re.compile(r"^(?:!ttg\.memdesc|!tt\.tensordesc|tensor)?<((?:\d+x)*)(.*)>$")
 
 
+@lru_cache(maxsize=1 << 10)
 def tensor_type(text: str) -> TensorType:
     """A type as printed: `tensor<128x32xf16, #blocked>`, `!ttg.memdesc<…>` or a scalar's."""
     found = _TENSOR.match(text)
