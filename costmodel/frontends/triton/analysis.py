@@ -15,7 +15,7 @@ from costmodel.frontends.triton.compiling import Compiled
 from costmodel.frontends.triton.events import Event, Repeat
 from costmodel.frontends.triton.grid import regrouped, unwrapped
 from costmodel.frontends.triton.handlers import HANDLERS
-from costmodel.frontends.triton.module_text import Module, Operation, parse_lines, parse_module, tensor_type
+from costmodel.frontends.triton.module_text import Module, parse_lines, parse_module, tensor_type
 from costmodel.frontends.triton.polynomials import ONE, Algebra, Polynomial
 from costmodel.frontends.triton.reading import Reader, Staged
 from costmodel.ir import Kernel, Loop, Statement
