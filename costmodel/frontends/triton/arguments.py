@@ -25,7 +25,7 @@ def argument_values(module: Module) -> dict[str, Value]:
         UnsupportedError: a descriptor is made up of something else than extents and strides.
     """
     values: dict[str, Value] = {}
-    for _, group in itertools.groupby(module.arguments, key=lambda a: a[2]):
+    for _, group in itertools.groupby(module.arguments, key=lambda a: a[2].split(".")[0]):
         (name, kind, _), *parts = group
         if not parts:
             values[f"%{name}"] = _plain(name, kind)
