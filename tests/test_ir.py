@@ -34,8 +34,10 @@ from costmodel.ir import (
     loop_nest_graph,
     maximum,
     minimum,
+    packed,
     to_json,
     trace,
+    unpacked,
 )  # fmt: skip
 from costmodel.symbols import index, size, to_text
 from tests.strategies import Case, kernels
@@ -600,6 +602,21 @@ def test_generated_kernels_survive_json_and_graph(case: Case):
     assert again.sites == case.kernel.sites
     assert to_json(again) == text
     _check_graph(case.kernel)
+
+
+@pytest.mark.soak
+@given(kernels(small=True))
+def test_generated_kernels_survive_packing(case: Case):
+    again = unpacked(json.loads(json.dumps(packed(case.kernel))))
+    assert (again, again.sites, hash(again)) == (case.kernel, case.kernel.sites, hash(case.kernel))
+    assert to_json(again) == to_json(case.kernel)
+
+
+def test_a_packed_gemm_is_read_in_a_fraction_of_the_size():
+    for traced in GEMMS:
+        text = json.dumps(packed(traced))
+        assert unpacked(json.loads(text)) == traced
+        assert len(text) < len(to_json(traced)) / 2
 
 
 @pytest.mark.parametrize("traced", GEMMS, ids=lambda t: "".join(str(v) for _, v in t.statics))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import resource
 import subprocess
@@ -24,6 +25,8 @@ from costmodel.symbols import (
     Minimum,
     Mod,
     Passing,
+    Table,
+    algebra,
     compile_program,
     distinct_values,
     free_names,
@@ -33,6 +36,7 @@ from costmodel.symbols import (
     parse_condition,
     passing_points,
     quotient,
+    read_table,
     size,
     sum_over,
     to_latex,
@@ -211,6 +215,58 @@ def test_latex_of_each_function():
     for e in (FloorDiv(M, B), CeilDiv(M, B), Mod(M, B), Minimum(M, B), Maximum(M, B), Distinct(M, N, B, K)):
         assert to_latex(e**2).endswith("^{2}")
         assert "M" in to_latex(e)
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+@given(st.lists(expressions(), min_size=1, max_size=4))
+def test_tables_are_read_as_they_were_written(drawn):
+    table = Table()
+    places = table.put_all(e for e, _ in drawn)
+    again = read_table(json.loads(json.dumps(table.rows)))
+    assert again == list(dict.fromkeys(again))  # each part once
+    for (e, _), place in zip(drawn, places, strict=True):
+        assert again[place] == e
+        assert hash(again[place]) == hash(e)
+        assert to_text(again[place]) == to_text(e)
+        assert again[place] - e == 0
+
+
+def test_a_table_takes_what_has_no_code():
+    with pytest.raises(DescriptionError, match="expected sizes, indices"):
+        Table().put(sympy.sin(M))
+    with pytest.raises(DescriptionError, match="expected sizes, indices"):
+        Table().put(sympy.Symbol("M"))  # no size: another assumption
+    damaged: list[Any] = [[["eval", 0]], [["floor", 0, 1]], [["+", "x"]], [[]], [None], [["size"]], [3.5]]
+    for rows in damaged:
+        with pytest.raises((LookupError, TypeError, ValueError)):
+            read_table(rows)
+
+
+# --- the smaller and the larger -------------------------------------------------------------------
+
+
+@given(expressions(), expressions())
+def test_what_falls_below_zero_has_no_sign_for_sympy_either(one, other):
+    """A short cut says only what sympy would say after a long search: that it knows of no order."""
+    for e in (one[0], one[0] - other[0]):
+        assert not (algebra._falls_below_zero(e) and e.is_nonnegative)
+
+
+@given(expressions())
+def test_what_is_expanded_stays_as_it_is(one):
+    """Asked before sympy multiplies out, inside calls too."""
+    e, expanded = one[0], sympy.expand(one[0])
+    assert algebra._is_expanded(expanded) or expanded.atoms(sympy.Pow)
+    assert not algebra._is_expanded(e) or expanded == e
+
+
+def test_it_falls_below_zero():
+    for e in (M - 4, 4 - M, -i, CeilDiv(M, B) - 1, 1 - CeilDiv(M, B), M * N - K * 2, FloorDiv(M, B) * N - Mod(N, B) + 8):
+        assert algebra._falls_below_zero(e)
+    for e in (M - 1, i, M * N, M - M, CeilDiv(M, B) ** 2, FloorDiv(M, B) * M - FloorDiv(M, B) * N):
+        assert not algebra._falls_below_zero(e)
 
 
 HOSTILE = [

@@ -4,6 +4,7 @@ from costmodel.ir.arrays import Array, Reference
 from costmodel.ir.builder import Builder, Static
 from costmodel.ir.expressions import Comparison, Divisibility, Expr, ceil_div, facts_of, maximum, minimum
 from costmodel.ir.graph import loop_nest_graph, loose_ends
+from costmodel.ir.packed import packed, unpacked
 from costmodel.ir.serialize import from_json, to_json
 from costmodel.ir.trace import Description, described, kernel
 from costmodel.ir.types import Access, Barrier, Buffer, Guard, Kernel, Loop, Node, Site, Statement, Work
@@ -36,5 +37,7 @@ __all__ = [
     "loose_ends",
     "maximum",
     "minimum",
+    "packed",
     "to_json",
+    "unpacked",
 ]

@@ -22,6 +22,7 @@ from costmodel.symbols.algebra import (
 from costmodel.symbols.compiled import Program, compile_program
 from costmodel.symbols.points import distinct_values, passing_points
 from costmodel.symbols.sums import sum_over
+from costmodel.symbols.table import Table, read_table
 from costmodel.symbols.text import parse, parse_condition, to_latex, to_text
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Mod",
     "Passing",
     "Program",
+    "Table",
     "Xor",
     "compile_program",
     "distinct_values",
@@ -47,6 +49,7 @@ __all__ = [
     "parse_condition",
     "passing_points",
     "quotient",
+    "read_table",
     "size",
     "sum_over",
     "to_latex",

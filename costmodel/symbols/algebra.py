@@ -76,7 +76,7 @@ def exact_quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:
             return None
     if expanded_terms(a) > MOST_TERMS:
         return None
-    terms = sympy.Add.make_args(sympy.expand(a))
+    terms = sympy.Add.make_args(a if _is_expanded(a) else sympy.expand(a))
     out = [t / b for t in terms]
     if all(
         q.as_coeff_Mul()[0].is_Integer and not any(f.is_Pow and f.exp.is_negative for f in sympy.Mul.make_args(q)) for q in out
@@ -88,6 +88,13 @@ def exact_quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:
 def _is_plain(term: sympy.Expr) -> bool:
     """Whether a term has no sum to multiply out."""
     return not any(f.is_Add or f.is_Pow for f in sympy.Mul.make_args(term))
+
+
+def _is_expanded(e: sympy.Expr) -> bool:
+    """Whether a sum of products has nothing to multiply out, inside calls too."""
+    if e.is_Mul or e.is_Pow:
+        return not e.is_Pow and all(not f.is_Add and _is_expanded(f) for f in e.args)
+    return all(_is_expanded(a) for a in e.args)
 
 
 MOST_TERMS = 4096
@@ -120,8 +127,19 @@ class _IntegerFunction(sympy.Function):
     is_integer = True
     is_real = True
 
+    def __new__(cls: Any, *args: Any) -> Any:
+        """A call; sympy's own way to it asks about floats and numbers of arguments, and takes ten times as long."""
+        return _called(cls, *args)
+
     def _eval_is_integer(self) -> bool:
         return True
+
+
+@lru_cache(maxsize=1 << 14, typed=True)
+def _called(function: Any, *args: Any) -> sympy.Expr:
+    given = [sympy.sympify(a) for a in args]
+    found = function.eval(*given)
+    return sympy.Expr.__new__(function, *given) if found is None else found
 
 
 class FloorDiv(_IntegerFunction):
@@ -198,7 +216,34 @@ def _at_most(a: sympy.Expr, b: sympy.Expr) -> bool:
         return True
     if any(f.args[0] == a and b == f * f.args[1] for f in b.atoms(CeilDiv)):
         return True
-    return bool((b - a).is_nonnegative)
+    apart = b - a
+    return not _falls_below_zero(apart) and bool(apart.is_nonnegative)
+
+
+_HIGH = 1 << 40
+
+
+def _falls_below_zero(e: sympy.Expr) -> bool:
+    """Whether it plainly does for some values: sympy, which finds no sign then, would seek it for milliseconds.
+
+    An integer function, of which no sign is known, that is a factor of one term only lets that term be anything. Without
+    functions, the least values of all symbols are tried, and large ones.
+    """
+    least, most = 0, 0
+    times: dict[sympy.Expr, int] = {}
+    for term in sympy.Add.make_args(e):
+        low, high = 1, 1
+        for factor in sympy.Mul.make_args(term):
+            if isinstance(factor, _IntegerFunction):
+                times[factor] = times.get(factor, 0) + 1
+            elif factor.is_Integer:
+                low, high = low * int(factor), high * int(factor)
+            elif factor.is_Symbol and factor.is_integer and factor.is_nonnegative:
+                low, high = low * bool(factor.is_positive), high * _HIGH
+            else:
+                return False
+        least, most = least + low, most + high
+    return 1 in times.values() if times else least < 0 or most < 0
 
 
 class Xor(_IntegerFunction):

@@ -1,8 +1,9 @@
 """Analysed kernels on disk, found by what they were made from.
 
 The key is a digest of the kernel's source and all that it calls (Triton's own), the signature, constants, grid, options, target,
-Triton's version and this package's source: a change of any is another file. Files are written beside their place and moved there
-in one step; the oldest go when there are too many. What cannot be read counts as not there. Nothing in a file is run.
+the versions of Triton and sympy and this package's source: a change of any is another file. Files are written beside their place
+and moved there in one step; the oldest go when there are too many. A file begins with a digest of the rest, which was checked
+before it was written: what does not agree with it, or cannot be read, counts as not there. Nothing in a file is run.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from costmodel.symbols import to_text
 __all__ = ["MOST_FILES", "default_folder", "key_of", "kept", "keep"]
 
 MOST_FILES = 4096
-"""Kept in one folder; a file has 5 to 40 kB."""
+"""Kept in one folder; a file has 1 to 10 kB."""
 
 
 def default_folder() -> Path:
@@ -37,8 +38,8 @@ def default_folder() -> Path:
 @cache
 def _own_digest() -> str:
     """Of the source that makes kernels."""
-    root = Path(__file__).parent
-    files = [*sorted(root.glob("*.py")), *sorted((root.parent.parent / "ir").glob("*.py"))]
+    package = Path(__file__).parent.parent.parent
+    files = [f for room in ("frontends/triton", "ir", "symbols") for f in sorted((package / room).glob("*.py"))]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 
 
@@ -60,7 +61,7 @@ def key_of(
         "grid": [to_text(e) for e in grid],
         "capability": capability,
         "options": {n: repr(v) for n, v in options.items()},
-        "triton": triton.__version__,
+        "versions": [triton.__version__, sympy.__version__],
         "costmodel": _own_digest(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -69,10 +70,19 @@ def key_of(
 def kept(folder: Path, key: str) -> dict[str, Any] | None:
     """What was kept under a key; None if nothing was, or nothing that can be read."""
     try:
-        document = json.loads((folder / f"{key}.json").read_text())
+        text = (folder / f"{key}.json").read_text()
+        body = text[_BEFORE:-1]
+        document = json.loads(body) if text == _sealed(body) else None
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def _sealed(body: str) -> str:
+    return f'{{"digest": "{hashlib.sha256(body.encode()).hexdigest()}", "content": {body}}}'
+
+
+_BEFORE = len(_sealed("")) - 1
 
 
 def keep(folder: Path, key: str, document: Mapping[str, Any]) -> None:
@@ -81,7 +91,7 @@ def keep(folder: Path, key: str, document: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
         with os.fdopen(handle, "w") as file:
-            json.dump(document, file)
+            file.write(_sealed(json.dumps(document)))
         os.replace(name, folder / f"{key}.json")
         _bound(folder)
     except OSError:

@@ -12,12 +12,12 @@ import sympy
 from costmodel.cost import Cost, estimate
 from costmodel.counts import traffic
 from costmodel.device import Device
-from costmodel.errors import CostModelError, DescriptionError
+from costmodel.errors import DescriptionError
 from costmodel.frontends.triton.analysis import analysed
 from costmodel.frontends.triton.arguments import descriptor_sizes
 from costmodel.frontends.triton.cache import default_folder, keep, kept, key_of
 from costmodel.frontends.triton.compiling import Compiled, compiled, compute_capability, lowered, parsed_signature
-from costmodel.ir import Divisibility, Expr, Kernel, from_json, to_json
+from costmodel.ir import Divisibility, Expr, Kernel, packed, unpacked
 from costmodel.symbols import compile_program, size
 
 __all__ = ["Grid", "Resources", "TritonKernel", "extents_of", "from_triton", "jitted"]
@@ -166,7 +166,7 @@ _NUMBERS = ("capability", "registers", "spilled_bytes", "shared_bytes")
 
 def _written(k: TritonKernel) -> dict[str, Any]:
     numbers = {n: getattr(k, n) for n in _NUMBERS}
-    return {"kernel": to_json(k.kernel), **numbers, "replicas": [list(r) for r in k.replicas], "notes": list(k.notes)}
+    return {"kernel": packed(k.kernel), **numbers, "replicas": [list(r) for r in k.replicas], "notes": list(k.notes)}
 
 
 def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
@@ -177,8 +177,8 @@ def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
         capability, registers, spilled, shared = (int(document[n]) for n in _NUMBERS)
         replicas = tuple((str(n), int(r)) for n, r in document["replicas"])
         notes = tuple(str(n) for n in document["notes"])
-        return TritonKernel(from_json(document["kernel"]), capability, registers, spilled, shared, replicas, notes)
-    except (KeyError, TypeError, ValueError, CostModelError):
+        return TritonKernel(unpacked(document["kernel"]), capability, registers, spilled, shared, replicas, notes)
+    except (LookupError, TypeError, ValueError):
         return None
 
 

@@ -10,9 +10,10 @@ Quotients and remainders are taken to be of what is not negative, as indices are
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import sympy
+import sympy.tensor.tensor  # the first sum would import it, for as long as all the rest takes
 
 from costmodel.errors import UnsupportedError
 from costmodel.symbols import CeilDiv, FloorDiv, Maximum, Minimum, Mod
@@ -20,6 +21,7 @@ from costmodel.symbols import CeilDiv, FloorDiv, Maximum, Minimum, Mod
 __all__ = ["Algebra", "Call", "Polynomial", "block", "coordinate"]
 
 _MOST_TERMS = 512
+_FUNCTIONS = {"floor": FloorDiv, "ceil": CeilDiv, "mod": Mod, "min": Minimum, "max": Maximum}
 
 
 def coordinate(dimension: int) -> str:
@@ -119,6 +121,8 @@ class Algebra:
         """Smallest and largest value of an atom, both included; a size or an index that is not listed is not negative."""
         self.calls: dict[str, Call] = {}
         self._names: dict[Call, str] = {}
+        self._within: dict[str, set[str]] = {}
+        """The atoms inside a call."""
 
     def call(self, kind: str, a: Polynomial, b: Polynomial) -> Polynomial:
         """An atom for a function of two expressions."""
@@ -276,16 +280,22 @@ class Algebra:
 
     def every_atom(self, p: Polynomial) -> set[str]:
         """The atoms in it, those inside calls too."""
-        found = set()
-        for atom in p.atoms():
-            found.add(atom)
+        found = p.atoms()
+        for atom in tuple(found):
             if atom in self.calls:
-                _, a, b = self.calls[atom]
-                found |= self.every_atom(a) | self.every_atom(b)
+                found |= self._inside(atom)
         return found
+
+    def _inside(self, call: str) -> set[str]:
+        if call not in self._within:
+            _, a, b = self.calls[call]
+            self._within[call] = self.every_atom(a) | self.every_atom(b)
+        return self._within[call]
 
     def replaced(self, p: Polynomial, by: Mapping[str, Polynomial]) -> Polynomial:
         """The expression with atoms replaced, inside calls too."""
+        if by.keys().isdisjoint(self.every_atom(p)):
+            return p
         total = ZERO
         for m, c in p.terms.items():
             term = Polynomial.of(c)
@@ -321,7 +331,7 @@ class Algebra:
         Raises:
             UnsupportedError: something else stands in it.
         """
-        kinds = {FloorDiv: "floor", CeilDiv: "ceil", Mod: "mod", Minimum: "min", Maximum: "max"}
+        kinds = {function: kind for kind, function in _FUNCTIONS.items()}
         if e.is_Integer:
             return Polynomial.of(int(e))
         if e.is_Symbol:
@@ -338,20 +348,22 @@ class Algebra:
             return self.apply(kinds[type(e)], parts[0], parts[1])
         raise UnsupportedError(f"grid extent {e}: expected sizes with + - * //, ceil_div, minimum and maximum")
 
-    def to_sympy(self, p: Polynomial, symbols: Mapping[str, sympy.Expr]) -> sympy.Expr:
-        """The expression with a sympy expression for each atom."""
-        return sympy.Add(*self._terms(p, symbols))
+    def to_sympy(self, p: Polynomial, symbols: dict[str, sympy.Expr]) -> sympy.Expr:
+        """The expression with a sympy expression for each atom; those of calls are added to `symbols`."""
+        terms = [self._term(m, c, symbols) for m, c in p.terms.items()]
+        return terms[0] if len(terms) == 1 else sympy.Add(*terms)
 
-    def _terms(self, p: Polynomial, symbols: Mapping[str, sympy.Expr]) -> Iterator[sympy.Expr]:
-        for m, c in p.terms.items():
-            yield sympy.Mul(sympy.Integer(c), *(self._atom(a, symbols) for a in m))
+    def _term(self, m: tuple[str, ...], c: int, symbols: dict[str, sympy.Expr]) -> sympy.Expr:
+        factors = [self._atom(a, symbols) for a in m]
+        if c != 1 or not factors:
+            factors.append(sympy.Integer(c))
+        return factors[0] if len(factors) == 1 else sympy.Mul(*factors)
 
-    def _atom(self, atom: str, symbols: Mapping[str, sympy.Expr]) -> sympy.Expr:
-        if atom not in self.calls:
-            return symbols[atom]
-        kind, a, b = self.calls[atom]
-        function = {"floor": FloorDiv, "ceil": CeilDiv, "mod": Mod, "min": Minimum, "max": Maximum}[kind]
-        return function(self.to_sympy(a, symbols), self.to_sympy(b, symbols))
+    def _atom(self, atom: str, symbols: dict[str, sympy.Expr]) -> sympy.Expr:
+        if atom in self.calls and atom not in symbols:
+            kind, a, b = self.calls[atom]
+            symbols[atom] = _FUNCTIONS[kind](self.to_sympy(a, symbols), self.to_sympy(b, symbols))
+        return symbols[atom]
 
 
 def _holds(whole: Polynomial, part: Polynomial) -> bool:
