@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from costmodel.adapters.json_lines import ScoreStream, lines
+from costmodel.adapters.arriving_lines import lines
+from costmodel.adapters.json_lines import ScoreStream
 from costmodel.cost import Scorer, estimate, find_description, search_space
 from costmodel.device import find_device
 from costmodel.ir import Description
@@ -105,7 +106,8 @@ def _warm():
     estimate(find_description("gemm_clblast"), "V100", **ONE)
 
 
-def test_fifty_thousand_requests_a_second_as_json_lines():
+@pytest.mark.parametrize("clients", ["keys in one order", "keys in any order", "registers and spilled words of each"])
+def test_fifty_thousand_requests_a_second_as_json_lines(clients):
     """Lines of a known kernel, in batches as `costmodel score` reads them; against one estimate at a time, whose JSON is free."""
     tiles = [
         {"BM": bm, "BN": bn, "BK": bk, "TM": tm, "TN": tn}
@@ -123,6 +125,11 @@ def test_fifty_thousand_requests_a_second_as_json_lines():
         }
         for n in range(50_000)
     ]
+    for n, request in enumerate(requests):
+        if clients == "keys in any order":
+            request["sizes"] = dict(draw.sample(sorted(request["sizes"].items()), len(request["sizes"])))
+        elif clients == "registers and spilled words of each":
+            request |= {"registers": draw.randrange(32, 256), "spilled": n % 9}
     text = "\n".join(json.dumps(r) for r in requests).encode()
     stream = ScoreStream()
 
@@ -135,7 +142,7 @@ def test_fifty_thousand_requests_a_second_as_json_lines():
     feasible = [r["sizes"] for r in requests[:200] if json.loads(stream.answers([json.dumps(r).encode()])[0])["seconds"]]
     gemm = find_description("gemm")
     alone = _best(lambda: [estimate(gemm, "H100", **sizes) for sizes in feasible], 1) / len(feasible)
-    print(f"\n{len(requests) / seconds:,.0f} requests/s as JSON Lines; {1 / alone:,.0f} estimates/s one at a time")
+    print(f"\n{len(requests) / seconds:,.0f} requests/s as JSON Lines, {clients}; {1 / alone:,.0f} estimates/s one at a time")
     assert len(requests) / seconds >= 50_000
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import tempfile
+from collections import OrderedDict
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any, Literal
@@ -35,6 +36,7 @@ from costmodel.ir import (
     minimum,
     packed,
     to_json,
+    trace,
     unpacked,
 )  # fmt: skip
 from costmodel.symbols import index, size, to_text
@@ -95,6 +97,19 @@ def test_repeated_traces_are_one_kernel():
     assert example.trace() is example.trace(FLAG=1)
     assert example.trace(FLAG=1) is not example.trace(FLAG=True)  # an int and a bool may differ in text
     assert example.trace() != example.trace(FLAG=0)
+
+
+def test_the_last_traces_of_all_descriptions_are_remembered(monkeypatch):
+    """What is used again stays; what is traced anew is the same kernel."""
+    monkeypatch.setattr(trace, "_TRACES", OrderedDict())
+    monkeypatch.setattr(trace, "_MOST_TRACES", 3)
+    first, often = example.trace(FLAG=0), gemm_clblast.trace(SA=1, SB=1, STRM=0, STRN=0)
+    for flag in range(1, 9):
+        example.trace(FLAG=flag)
+        assert gemm_clblast.trace(SA=1, SB=1, STRM=0, STRN=0) is often
+        assert len(trace._TRACES) <= 3
+    assert example.trace(FLAG=0) is not first
+    assert example.trace(FLAG=0) == first
 
 
 def test_kernels_are_values():
@@ -632,6 +647,8 @@ def _paths(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 DOCUMENT = json.loads(to_json(example.trace()))
+SERIAL = ("body", 0, "body", 0, "body", 2)
+"""Where the serial loop of the example is."""
 PATHS = [p for p in _paths(DOCUMENT) if p]
 TOUCHED = os.path.join(tempfile.gettempdir(), "costmodel_was_here")
 REPLACEMENTS: list[Any] = [
@@ -745,6 +762,14 @@ def _changed(**changes: Any) -> str:
         (_replaced(("buffers", 0, "space"), "texture"), "'texture' is not one of global"),
         (_replaced(("buffers", 0, "dtype"), "f33"), "'f33' is not one of"),
         (_replaced(("buffers", 0, "shape"), ["N", "N"]), "strides"),
+        (_replaced((*SERIAL, "body"), []), "loop i is empty"),
+        (_replaced((*SERIAL, "body"), [{"guard": ["N < 3"], "fraction": None, "body": []}]), "loop i is empty"),
+        (_replaced((*SERIAL, "body", 0, "fraction"), "-1/2"), "a guard's fraction is -1/2; expected a share"),
+        (_replaced((*SERIAL, "body", 0, "fraction"), "3/2"), "a guard's fraction is 3/2; expected a share"),
+        (
+            _replaced((*SERIAL, "body", 0, "body", 0, "work", 0, "amount"), "1 - 2"),
+            "the amount of fma is -1; expected at least 0",
+        ),
     ],
 )
 def test_inconsistent_documents_are_refused(text, part):

@@ -4,7 +4,7 @@
     {"id": 8, "define": "mine", "ir": {…}}
 
 `sizes` gives each argument of the kernel: one value, or a list of values to be priced together (single ones are repeated).
-`define` names a kernel in the format of `costmodel.ir.to_json`. `id` comes back as it was given.
+`define` names a kernel in the format of `costmodel.ir.to_json`. `id` comes back as it was given. PROTOCOL.md says all of it.
 """
 
 from __future__ import annotations
@@ -13,36 +13,38 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from costmodel.adapters.score_schema import DEFINITION, MOST_REGISTERS, MOST_SPILLED_WORDS, REQUEST
 from costmodel.errors import CostModelError, SizeError
 
-__all__ = ["NO_ID", "BadRequestError", "Definition", "Request", "check_names", "parse"]
+__all__ = ["BadRequestError", "Definition", "Request", "check_names", "parse"]
 
-NO_ID = object()
-"""Of a request without an `id`."""
-_KEYS = ("id", "kernel", "device", "sizes", "registers", "spilled")
+_KEYS = tuple(REQUEST["properties"])
 _KNOWN = frozenset(_KEYS)
-_DEFINITION_KEYS = ("id", "define", "ir")
+_DEFINITION_KEYS = tuple(DEFINITION["properties"])
 _SCALARS = (int, float, str, bool)
+_BLANK = " \t\r\n"
 _SHOWN = 60
+_SHOWN_BYTES = 8 * _SHOWN
 _DECODER = json.JSONDecoder()
+_ENCODER = json.JSONEncoder(allow_nan=False)
 
 
 class BadRequestError(CostModelError):
     """A line is no request; says what was expected."""
 
-    def __init__(self, message: str, own: Any = NO_ID) -> None:
+    def __init__(self, message: str, own: str = "") -> None:
         super().__init__(message)
         self.id = own
-        """Of the request, as far as it was found."""
+        """Of the request, as far as it was found: the beginning of an answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Price one configuration, or a list of them."""
 
-    id: Any
+    id: str
+    """The beginning of its answer: `"id": 7, `, or nothing."""
     kernel: str
     device: str
     sizes: Mapping[str, Any]
@@ -57,7 +59,7 @@ class Request:
 class Definition:
     """Give a kernel a name."""
 
-    id: Any
+    id: str
     name: str
     ir: Mapping[str, Any]
 
@@ -74,32 +76,38 @@ def parse(line: bytes, kernel: str | None, device: str | None) -> Request | Defi
         BadRequestError: it is no request.
     """
     try:
-        given = _DECODER.decode(line.decode())
+        text = line.decode().strip(_BLANK)
+        given, end = _DECODER.raw_decode(text)
+        if end < len(text):
+            raise ValueError(f"more after its end: column {end + 1}")
     except (ValueError, RecursionError) as error:
         raise BadRequestError(f"expected a JSON object on one line, got {_shown(line)} ({error})") from None
     if not isinstance(given, dict):
         raise BadRequestError(f"expected a JSON object, got {_shown(line)}")
-    own = given.get("id", NO_ID)
+    own = _id(given["id"]) if "id" in given else ""
     if "define" in given:
         return _definition(given, own)
     if not given.keys() <= _KNOWN:
         key = next(k for k in given if k not in _KNOWN)
         raise BadRequestError(f"unknown key {key!r}{_near(key, _KEYS)}; expected {', '.join(_KEYS)}, or define and ir", own)
-    kernel, device, sizes = given.get("kernel", kernel), given.get("device", device), given.get("sizes")
-    for name, value in (("kernel", kernel), ("device", device)):
-        if not isinstance(value, str):
-            wrong = "is missing" if value is None else f"is {_shown(value)}"
-            raise BadRequestError(f"{name} {wrong}: expected a name; give it, or --{name} for all requests", own)
+    own_kernel, own_device, sizes = given.get("kernel"), given.get("device"), given.get("sizes")
+    kernel, device = kernel if own_kernel is None else own_kernel, device if own_device is None else own_device
+    if not isinstance(kernel, str) or not isinstance(device, str):
+        name, value = ("device", device) if isinstance(kernel, str) else ("kernel", kernel)
+        wrong = "is missing" if value is None else f"is {_shown(value)}"
+        raise BadRequestError(f"{name} {wrong}: expected a name; give it, or --{name} for all requests", own)
     if not isinstance(sizes, dict):
         raise BadRequestError(f'sizes: expected an object such as {{"N": 4096}}, got {_shown(sizes)}', own)
     rows = _rows(sizes, own)
-    registers, spilled = given.get("registers"), given.get("spilled", 0.0)
-    if registers is not None and (type(registers) is not int or registers < 1):
-        raise BadRequestError(f"registers: expected a positive whole number, got {_shown(registers)}", own)
-    if type(spilled) not in (int, float) or not spilled >= 0:
-        raise BadRequestError(f"spilled: expected a number of words, got {_shown(spilled)}", own)
-    assert isinstance(kernel, str)
-    assert isinstance(device, str)
+    registers, spilled = given.get("registers"), given.get("spilled")
+    if registers is not None and (type(registers) is not int or not 1 <= registers <= MOST_REGISTERS):
+        raise BadRequestError(f"registers: expected a positive whole number up to {MOST_REGISTERS}, got {_shown(registers)}", own)
+    if spilled is None:
+        spilled = 0.0
+    elif type(spilled) not in (int, float) or not 0 <= spilled <= MOST_SPILLED_WORDS:
+        raise BadRequestError(f"spilled: expected a number of words, from 0 to {MOST_SPILLED_WORDS}, got {_shown(spilled)}", own)
+    elif spilled and registers is None:
+        raise BadRequestError(f"spilled: {spilled} words without registers; give both, or neither", own)
     return Request(own, kernel, device, sizes, registers, spilled, rows)
 
 
@@ -114,7 +122,19 @@ def check_names(request: Request, kernel: str, arguments: tuple[str, ...]) -> No
             raise SizeError(f"{kernel}: unknown size {name!r}{_near(name, arguments)}; expected {', '.join(arguments)}")
 
 
-def _definition(given: dict[str, Any], own: Any) -> Definition:
+def _id(given: Any) -> str:
+    """An identifier as it is answered."""
+    if type(given) is int:
+        return f'"id": {given}, '
+    try:
+        return f'"id": {_ENCODER.encode(given)}, '
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(
+            f"id: expected a JSON value that can be written again, such as a number or a text ({error})"
+        ) from None
+
+
+def _definition(given: dict[str, Any], own: str) -> Definition:
     for key in given:
         if key not in _DEFINITION_KEYS:
             raise BadRequestError(f"unknown key {key!r}; a definition has {', '.join(_DEFINITION_KEYS)}", own)
@@ -126,7 +146,7 @@ def _definition(given: dict[str, Any], own: Any) -> Definition:
     return Definition(own, name, ir)
 
 
-def _rows(sizes: dict[str, Any], own: Any) -> int | None:
+def _rows(sizes: dict[str, Any], own: str) -> int | None:
     """Length of the lists, if there are any, when all is as it should be."""
     length: int | None = None
     for name, value in sizes.items():
@@ -148,5 +168,12 @@ def _near(name: str, known: tuple[str, ...]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = value.decode(errors="replace") if isinstance(value, bytes) else "nothing" if value is None else json.dumps(value)
+    try:
+        text = value[:_SHOWN_BYTES].decode(errors="replace") if isinstance(value, bytes) else _text(value)
+    except RecursionError:
+        return "values nested too deep"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _text(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sys
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Annotated, cast
 
 import typer
 
-from costmodel.adapters.json_lines import Readable, ScoreStream, serve
+from costmodel.adapters.arriving_lines import Readable
+from costmodel.adapters.json_lines import ScoreStream, serve
+from costmodel.adapters.score_schema import line_schema
 from costmodel.cost import descriptions_in
 from costmodel.device import find_device
-from costmodel.errors import DescriptionError
+from costmodel.errors import DataError, DescriptionError
 from costmodel.ir import Description
 
 __all__ = ["score_command"]
@@ -28,21 +31,29 @@ def score_command(
     breakdown: Annotated[
         bool, typer.Option("--breakdown", help="Say the seconds of each term, occupancy and registers.")
     ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of requests and answers, and end.")] = False,
 ) -> None:
     """Answer requests on standard input, one JSON object a line; answers come in their order.
 
     A request: {"id": 1, "kernel": "gemm", "device": "H100", "sizes": {"M": 4096, …}}; sizes may be lists. Kernels may be
-    defined: {"define": "mine", "ir": {…}} (costmodel.ir.to_json). A bad request is answered by {"error": …}.
+    defined: {"define": "mine", "ir": {…}}. A bad request is answered by {"error": …}. All of it, with a client and a kernel as
+    examples: PROTOCOL.md beside costmodel/adapters/README.md.
 
     Example: echo '{"sizes": {"N": 65536, "B": [64, 256]}}' | costmodel score --kernel vector_add --device H100
     """
+    if schema:
+        typer.echo(json.dumps(line_schema(), indent=1, ensure_ascii=False))
+        return
+    if sys.stdin is None or sys.stdout is None:
+        raise DataError("costmodel score: standard input or output is closed; requests come on one, answers go to the other")
     own: dict[str, Description] = {}
     for path in files or ():
         for name, description in descriptions_in(path).items():
             if name in own:
                 raise DescriptionError(f"{path}: {name} is described in another of the files too; rename one")
             own[name] = description
-    stream = ScoreStream(kernel, None if device is None else find_device(device).name, breakdown, own)
+    board = None if device is None else find_device(device)
+    stream = ScoreStream(kernel, board.name if board else None, breakdown, own, {board.name: board} if board else {})
     gc.freeze()  # what the package itself holds is not gone through again for each batch
     try:
         serve(cast(Readable, sys.stdin.buffer), _write, stream)

@@ -69,6 +69,8 @@ def reasons(plan: Plan, device: Device | None, columns: Mapping[str, Any], rows:
         mark(~COMPARISONS[op](v[x], v[y]), "requires {text}", text=f"{_readable(left)} {op} {_readable(right)}")
     for text, h in checks.extents:
         mark(v[h] < 1, "{text} is {n}, expected at least 1", text=text, n=v[h])
+    for text, h in checks.amounts:
+        mark(np.less(wide[h], 0), "{text} is {n:g}, expected at least 0", text=text, n=wide[h])
     for r in checks.reaches:
         template = "{text} reaches {at}, {side} the extent {extent}: guard it with k.when or pad the array"
         for bad, at, side in (
@@ -97,6 +99,7 @@ def _plainly_fine(plan: Plan, device: Device | None, columns: Mapping[str, Any])
     fine = (
         all(COMPARISONS[op](v[a], v[b]) for (op, _, _), a, b in checks.requirements)
         and all(v[h] >= 1 for _, h in checks.extents)
+        and all(v[h] >= 0 for _, h in checks.amounts)
         and all(v[r.smallest] >= 0 and v[r.largest] < v[r.extent] for r in checks.reaches)
         and all(r.misaligned is None or v[r.misaligned] == 0 for r in checks.reaches)
         and all(abs(x) < _LARGEST_COUNT for x in v)

@@ -40,7 +40,10 @@ class Sheet:
     def floats(self, whole: list[Any], columns: Mapping[str, Any]) -> list[Any]:
         """The same in float64, where totals may exceed 63 bits: numbers where all columns are, else numbers and arrays."""
         if not any(np.ndim(c) for c in columns.values()):
-            return [float(x) for x in whole]
+            try:
+                return [float(x) for x in whole]
+            except OverflowError:  # which no float64 of numpy's raises
+                return self.values({n: np.float64(c) for n, c in columns.items()})
         return self.values({n: np.asarray(c, np.float64) if np.ndim(c) else float(c) for n, c in columns.items()})
 
 
@@ -52,6 +55,8 @@ class Checks:
     requirements: tuple[tuple[Condition, int, int], ...]
     extents: tuple[tuple[str, int], ...]
     """Name and handle of what must be at least 1: loop extents and vector widths."""
+    amounts: tuple[tuple[str, int], ...]
+    """Name and handle of work of which the formula leaves open whether it is at least 0."""
     block: tuple[int, int, int]
     grid: tuple[int, int, int]
     static_shared_bytes: int
@@ -75,10 +80,17 @@ def make_checks(kernel: Kernel) -> Checks:
         for a in (*site.statement.loads, *site.statement.stores):
             if a.width != 1:
                 extents.append((f"the width of {a.buffer.name}[…] in {site.statement.name!r}", a.width))
+    amounts = [
+        (f"the amount of {w.kind} in {site.statement.name!r}", w.amount)
+        for site in kernel.statements()
+        for w in site.statement.work
+        if not w.amount.is_nonnegative
+    ]
     return Checks(
         sheet,
         tuple((c, sheet.add(c[1]), sheet.add(c[2])) for c in kernel.requirements),
         tuple((text, sheet.add(e)) for text, e in dict.fromkeys(extents)),
+        tuple((text, sheet.add(e)) for text, e in dict.fromkeys(amounts)),
         three(sheet, kernel.block_shape()),
         three(sheet, kernel.grid_shape()),
         sheet.add(total("shared", dynamic=False) if kernel.shared_bytes is None else sympy.Integer(0)),

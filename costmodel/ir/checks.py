@@ -7,7 +7,7 @@ from dataclasses import replace
 import sympy
 
 from costmodel.errors import DescriptionError, UnsupportedError
-from costmodel.ir.types import Access, Barrier, Kernel, Loop, Site, Statement, sites_of
+from costmodel.ir.types import Access, Barrier, Guard, Kernel, Loop, Node, Site, Statement, sites_of
 from costmodel.symbols import free_names, to_text
 
 __all__ = ["finish"]
@@ -50,6 +50,7 @@ def finish(kernel: Kernel) -> Kernel:
 
 def _check_loops(kernel: Kernel, where: str) -> None:
     seen: set[tuple[str, int]] = set()
+    _check_bodies(kernel.body, where)
     for loop in kernel.loops():
         if loop.kind != "serial":
             if (loop.kind, loop.axis) in seen:
@@ -58,6 +59,24 @@ def _check_loops(kernel: Kernel, where: str) -> None:
         for what, value in (("extent", loop.extent), ("unroll", loop.unroll), ("stages", loop.stages)):
             if value.is_number and int(value) < 1:
                 raise DescriptionError(f"{where}: loop {loop.index}: {what} is {value}; expected at least 1")
+
+
+def _check_bodies(body: tuple[Node, ...], where: str) -> bool:
+    """Whether there is a leaf in a body; each loop in it has to have one, and each guard a share of executions."""
+    found = [_check_body(node, where) for node in body]
+    return any(found)
+
+
+def _check_body(node: Node, where: str) -> bool:
+    if not isinstance(node, Loop | Guard):
+        return True
+    filled = _check_bodies(node.body, where)
+    if isinstance(node, Guard):
+        if node.fraction is not None and not (node.fraction.is_number and 0 <= node.fraction <= 1):
+            raise DescriptionError(f"{where}: a guard's fraction is {node.fraction}; expected a share between 0 and 1")
+    elif not filled:
+        raise DescriptionError(f"{where}: loop {node.index} is empty; put a statement or a barrier into it, or leave it out")
+    return filled
 
 
 def _known(expressions: tuple[sympy.Expr, ...], names: set[str], where: str, access: Access | None = None) -> None:
@@ -122,6 +141,8 @@ def _check_extent(loop: Loop, site: Site, names: set[str], here: str) -> None:
 def _check_statement(statement: Statement, names: set[str], params: set[str], here: str) -> None:
     for item in statement.work:
         _known((item.amount,), params, f"{here}: amount of {item.kind}")
+        if item.amount.is_number and item.amount < 0:
+            raise DescriptionError(f"{here}: the amount of {item.kind} is {item.amount}; expected at least 0")
     for access in (*statement.loads, *statement.stores):
         _known((*access.index, access.width), names, f"{here}: access", access)
         _known((access.width,), params, f"{here}: width of", access)

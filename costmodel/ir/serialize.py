@@ -10,6 +10,7 @@ import sympy
 from costmodel.dtypes import DTYPES
 from costmodel.errors import DescriptionError
 from costmodel.ir.checks import finish
+from costmodel.ir.json_schema import FIELDS, FORMAT, OPTIONAL, field_types
 from costmodel.ir.types import (
     Access,
     Barrier,
@@ -28,7 +29,6 @@ from costmodel.symbols import Condition, index, is_identifier, parse, parse_cond
 
 __all__ = ["FORMAT", "from_json", "to_json"]
 
-FORMAT = "costmodel.kernel/1"
 Json = dict[str, Any]
 _DEEPEST = 32
 
@@ -127,12 +127,7 @@ class _Reader:
         return self.read[text]
 
     def kernel(self) -> Kernel:
-        d = _take(
-            self.document, "kernel",
-            {"format": str, "name": str, "params": list, "statics": dict, "buffers": list, "requirements": list,
-             "max_threads": (str, type(None)), "registers": (str, type(None)), "body": list,
-             **({"shared_bytes": str} if "shared_bytes" in self.document else {})},
-        )  # fmt: skip
+        d = _take(self.document, "kernel", "kernel")
         for given in d["params"]:
             name = _name(given, "params")
             if name in self.symbols:
@@ -161,12 +156,7 @@ class _Reader:
         )  # fmt: skip
 
     def buffer(self, entry: Any) -> Buffer:
-        d = _take(
-            entry,
-            "buffers",
-            {"name": str, "space": str, "dtype": str, "shape": list, "strides": list, "read_only": bool, "dynamic": bool,
-             "exchange": bool},
-        )  # fmt: skip
+        d = _take(entry, "buffers", "buffer")
         where = f"buffer {_name(d['name'], 'buffers')!r}"
         shape = tuple(self.expression(n, self.symbols) for n in d["shape"])
         strides = tuple(self.expression(n, self.symbols) for n in d["strides"])
@@ -192,7 +182,7 @@ class _Reader:
         if isinstance(entry, dict) and "loop" in entry:
             return self.loop(entry, symbols, where)
         if isinstance(entry, dict) and "guard" in entry:
-            d = _take(entry, where, {"guard": list, "fraction": (str, type(None)), "body": list})
+            d = _take(entry, where, "guard")
             share = None if d["fraction"] is None else parse(d["fraction"], {})
             return Guard(tuple(parse_condition(c, symbols) for c in d["guard"]), self.body(d, symbols, where), share)
         if isinstance(entry, dict) and "statement" in entry:
@@ -207,9 +197,7 @@ class _Reader:
         return tuple(self.node(n, symbols, f"{where}.body[{i}]") for i, n in enumerate(d["body"]))
 
     def loop(self, entry: Json, symbols: dict[str, sympy.Symbol], where: str) -> Loop:
-        d = _take(
-            entry, where, {"loop": str, "kind": str, "axis": int, "extent": str, "unroll": str, "stages": str, "body": list}
-        )
+        d = _take(entry, where, "loop")
         name = _name(d["loop"], where)
         if name in symbols:
             raise DescriptionError(
@@ -223,16 +211,14 @@ class _Reader:
         return Loop(index(name), extent, kind, self.body(d, inner, where), d["axis"], unroll, stages)
 
     def statement(self, entry: Json, symbols: dict[str, sympy.Symbol], where: str) -> Statement:
-        d = _take(
-            entry, where, {"statement": str, "loads": list, "stores": list, "work": list, "asynchronous": bool, "atomic": bool}
-        )
+        d = _take(entry, where, "statement")
         loads = tuple(self.access(a, symbols, f"{where}.loads") for a in d["loads"])
         stores = tuple(self.access(a, symbols, f"{where}.stores") for a in d["stores"])
         work = tuple(self.work(w, symbols, f"{where}.work") for w in d["work"])
         return Statement(d["statement"], loads, stores, work, d["asynchronous"], d["atomic"])
 
     def access(self, entry: Any, symbols: dict[str, sympy.Symbol], where: str) -> Access:
-        d = _take(entry, where, {"buffer": str, "index": list, "width": str, "cached": bool})
+        d = _take(entry, where, "access")
         buffer = self.buffers[_choice(d["buffer"], tuple(self.buffers), f"{where}.buffer")]
         if len(d["index"]) != len(buffer.shape):
             raise DescriptionError(
@@ -243,21 +229,23 @@ class _Reader:
         )
 
     def work(self, entry: Any, symbols: dict[str, sympy.Symbol], where: str) -> Work:
-        d = _take(entry, where, {"kind": str, "dtype": str, "amount": str})
+        d = _take(entry, where, "work")
         kind = cast(WorkKind, _choice(d["kind"], get_args(WorkKind), f"{where}.kind"))
         return Work(kind, DTYPES[_choice(d["dtype"], tuple(DTYPES), f"{where}.dtype")], self.expression(d["amount"], symbols))
 
 
-def _take(entry: Any, where: str, fields: dict[str, Any]) -> Json:
-    """The entry, with exactly these keys of these types."""
+def _take(entry: Any, where: str, name: str) -> Json:
+    """The entry, with exactly the fields of such an object, of their types."""
+    fields = FIELDS[name]
     if not isinstance(entry, dict):
         raise DescriptionError(f"kernel JSON: {where}: expected an object, got {type(entry).__name__}")
-    for problem, keys in (("missing", fields.keys() - entry.keys()), ("unknown", entry.keys() - fields.keys())):
+    for problem, keys in (("missing", fields.keys() - entry.keys() - OPTIONAL), ("unknown", entry.keys() - fields.keys())):
         if keys:
             raise DescriptionError(f"kernel JSON: {where}: {problem} key {', '.join(sorted(keys))}; expected {', '.join(fields)}")
-    for key, kind in fields.items():
-        if not isinstance(entry[key], kind) or (kind is int and isinstance(entry[key], bool)):
-            raise DescriptionError(f"kernel JSON: {where}.{key}: got {entry[key]!r} of the wrong type")
+    for key, value in entry.items():
+        kinds = field_types(fields[key])
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise DescriptionError(f"kernel JSON: {where}.{key}: got {value!r} of the wrong type")
     return entry
 
 

@@ -12,6 +12,7 @@ import inspect
 import numbers
 import runpy
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args, get_origin
 
@@ -24,6 +25,9 @@ from costmodel.symbols import size
 __all__ = ["Description", "described", "kernel"]
 
 _RESERVED = frozenset({"kernel", "device", "registers", "spilled", "warm", "k", "self"})
+_TRACES: OrderedDict[tuple[Any, ...], Kernel] = OrderedDict()
+"""Kernels by their description and the types and values of its static arguments, the last one used at the end."""
+_MOST_TRACES = 1024
 
 
 class Description:
@@ -50,7 +54,6 @@ class Description:
         self.params: tuple[str, ...] = tuple(n for n in names if n not in static)
         self.defaults: dict[str, Any] = {p.name: p.default for p in parameters[1:] if p.default is not p.empty}
         self._choices = _choices(function, self.static)
-        self._traces: dict[tuple[tuple[type, Static], ...], Kernel] = {}
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -59,6 +62,8 @@ class Description:
 
     def trace(self, **statics: Static) -> Kernel:
         """Run the description with these static values; repeated calls return the same kernel.
+
+        Of all descriptions together, the last thousand kernels are remembered.
 
         Raises:
             DescriptionError: a static value is missing or unknown, or the description is malformed.
@@ -83,15 +88,20 @@ class Description:
                 raise DescriptionError(
                     f"description {self.name}: static argument {name}={values[name]!r}: expected one of {known}"
                 )
-        key = tuple((type(values[n]), values[n]) for n in self.static)
-        if key not in self._traces:
-            facts = Divisibility()
-            builder = Builder(self.name, facts)
-            builder.reserve(self.arguments)
-            symbols = {n: Expr(size(n), facts) for n in self.params}
-            self._run(builder, symbols, {n: values[n] for n in self.static})
-            self._traces[key] = builder.result(self.params, tuple((n, values[n]) for n in self.static))
-        return self._traces[key]
+        statics = {n: values[n] for n in self.static}
+        key = (self, *((type(v), v) for v in statics.values()))
+        found = _TRACES.pop(key, None) or self._traced(statics)
+        _TRACES[key] = found
+        if len(_TRACES) > _MOST_TRACES:
+            _TRACES.popitem(last=False)
+        return found
+
+    def _traced(self, statics: dict[str, Static]) -> Kernel:
+        facts = Divisibility()
+        builder = Builder(self.name, facts)
+        builder.reserve(self.arguments)
+        self._run(builder, {n: Expr(size(n), facts) for n in self.params}, statics)
+        return builder.result(self.params, tuple(statics.items()))
 
     def _run(self, builder: Builder, symbols: dict[str, Expr], statics: dict[str, Any]) -> None:
         """Call the author's function; what it raises by mistake becomes an error that says where."""
