@@ -17,6 +17,7 @@ from typing import Any
 
 from costmodel.device import Device, find_device
 from costmodel.errors import DescriptionError, UnsupportedError
+from costmodel.frontends.triton.complaints import quiet, reason
 
 __all__ = ["Compiled", "compiled", "compute_capability", "parsed_signature"]
 
@@ -129,10 +130,12 @@ def compiled(
     attributes = {(n,): [["tt.divisibility", DIVISOR]] for n, a in enumerate(types) if divisors.get(a) == DIVISOR}
     target = GPUTarget("cuda", capability, 32)
     try:
-        kernel = triton.compile(ASTSource(fn, types, dict(constexprs), attributes), target=target, options=dict(options))
-        plain = _lowered(kernel.asm["ttir"], target, {**options, "num_stages": 1})
+        with quiet() as said:
+            kernel = triton.compile(ASTSource(fn, types, dict(constexprs), attributes), target=target, options=dict(options))
+            plain = _lowered(kernel.asm["ttir"], target, {**options, "num_stages": 1})
     except Exception as error:
-        raise UnsupportedError(f"Triton kernel {fn.__name__}: not compiled for sm_{capability}: {_first_line(error)}") from error
+        why = reason(fn, error, said.getvalue())
+        raise UnsupportedError(f"Triton kernel {fn.__name__}: not compiled for sm_{capability}: {why}") from error
     registers, stack = _used(kernel.asm["cubin"], kernel.metadata.name)
     return Compiled(
         plain,
@@ -143,11 +146,6 @@ def compiled(
         _spilled(kernel.asm["ptx"], capability) if stack else 0,
         32 * int(kernel.metadata.num_warps),
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]
 
 
 def _lowered(ttir: str, target: Any, options: Mapping[str, Any]) -> str:
