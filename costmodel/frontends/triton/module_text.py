@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from costmodel.errors import UnsupportedError
 
-__all__ = ["Block", "Location", "Module", "Operation", "TensorType", "parse_module", "split_types", "tensor_type"]
+__all__ = ["Block", "Location", "Module", "Operation", "TensorType", "parse_lines", "parse_module", "split_types", "tensor_type"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,15 @@ class Module:
     """Layouts by their short name."""
     locations: dict[str, str]
     attributes: str
+    _found: dict[str, Location] = field(default_factory=dict)
 
     def location(self, where: str) -> Location:
         """The source line behind a reference, that of the kernel for code it calls."""
+        if where not in self._found:
+            self._found[where] = self._resolved(where)
+        return self._found[where]
+
+    def _resolved(self, where: str) -> Location:
         text, name = self.locations.get(where, where), ""
         for _ in range(64):
             named = re.match(r'loc\("([^"]*)"\((.+)\)\)$', text)
@@ -136,6 +142,22 @@ def parse_module(text: str) -> Module:
     Raises:
         UnsupportedError: a line that has not the shape of an operation, or no kernel.
     """
+    return _reader(text).module()
+
+
+def parse_lines(text: str, names: tuple[str, ...]) -> Module:
+    """Read only those lines of a module that are operations of these names, wherever they stand.
+
+    Raises:
+        UnsupportedError: such a line has not the shape of an operation.
+    """
+    reader = _reader(text)
+    lines = [line for line in reader.lines if any(name in line for name in names)]
+    operations = [o for o in map(reader.operation, lines) if o.name in names]
+    return Module("", (), Block((), operations), reader.aliases, reader.locations, "")
+
+
+def _reader(text: str) -> _Reader:
     aliases: dict[str, str] = {}
     locations: dict[str, str] = {}
     lines: list[str] = []
@@ -149,7 +171,7 @@ def parse_module(text: str) -> Module:
             aliases[name] = value
         elif stripped and not stripped.startswith("//"):
             lines.append(stripped)
-    return _Reader(lines, aliases, locations).module()
+    return _Reader(lines, aliases, locations)
 
 
 class _Reader:
@@ -211,10 +233,10 @@ class _Reader:
                     return line
                 block.arguments = (*block.arguments, *_VALUE.findall(re.sub(r"loc\(.*?\)+", "", line)))
                 continue
-            block.operations.append(self._operation(line))
+            block.operations.append(self.operation(line))
         raise UnsupportedError("Triton IR: a block without an end")
 
-    def _operation(self, line: str) -> Operation:
+    def operation(self, line: str) -> Operation:
         found = _LINE.match(line)
         if found is None:
             raise UnsupportedError(f"Triton IR: cannot read the line {line[:120]!r}")
