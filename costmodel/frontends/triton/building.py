@@ -225,8 +225,8 @@ class Builder:
         return {f"{coordinate(d)}:{n}": sympy.Add(*parts[d]) for d, n in enumerate(layout.shape)}, loops
 
     def _index(self, event: Touch, points: Mapping[str, sympy.Expr]) -> tuple[sympy.Expr, ...]:
-        along = split(self.algebra, event.offset)
         strides = self._shapes[event.buffer].strides
+        along = split(self.algebra, event.offset, strides)
         return tuple(self.algebra.to_sympy(along.get(s, Polynomial.of(0)), {**self.symbols, **points}) for s in strides)
 
     def _condition(self, condition: Condition, points: Mapping[str, sympy.Expr]) -> tuple[str, sympy.Expr, sympy.Expr]:

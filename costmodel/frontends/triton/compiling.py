@@ -2,7 +2,8 @@
 
 Two modules are kept: that of the configuration as it is, for what was pipelined and for the resources, and one lowered with a
 single pipeline stage, in which every load stands once. Both have the same layouts. Registers and spills are what the wheel's own
-`cuobjdump` finds in the cubin; shared bytes are the compiler's `metadata.shared`.
+`cuobjdump` finds in the cubin; shared bytes are the compiler's `metadata.shared`. Loops that `flatten=True` makes one stay two in
+the second module: the same accesses, but what the pipeline carries over from one tile to the next is not seen.
 """
 
 from __future__ import annotations
@@ -148,6 +149,12 @@ def compiled(
     )
 
 
+def _one_stage(ttir: str) -> str:
+    """A module before layouts, its own stages taken out, and with the loops that were written: `flatten=True` makes two one."""
+    text = re.sub(r"tt\.num_stages = \d+ : i32", "tt.num_stages = 1 : i32", ttir)
+    return re.sub(r"tt\.flatten(?:, )?|, tt\.flatten(?=})", "", text)
+
+
 def _lowered(ttir: str, target: Any, options: Mapping[str, Any]) -> str:
     """The module with layouts for these options, from the one without."""
     from triton._C.libtriton import ir
@@ -162,7 +169,7 @@ def _lowered(ttir: str, target: Any, options: Mapping[str, Any]) -> str:
     from triton.backends.compiler import Language
 
     backend.add_stages(stages, parsed, Language.TRITON)
-    text = re.sub(r"tt\.num_stages = \d+ : i32", "tt.num_stages = 1 : i32", ttir)
+    text = _one_stage(ttir)
     with tempfile.NamedTemporaryFile("w", suffix=".ttir") as file:
         file.write(text)
         file.flush()
