@@ -35,6 +35,7 @@ def analysed(
         UnsupportedError: something is not understood.
     """
     _alike(name, compiled.pipelined)
+    _inlined(name, compiled.plain)
     module = parse_module(compiled.plain)
     _alone(module)
     sizes = size_names(argument_values(module))
@@ -103,6 +104,17 @@ def _alike(name: str, pipelined: str) -> None:
         where = parse_lines(pipelined, ()).location(first.group(1) if first else "")
         raise UnsupportedError(f"Triton kernel {name}: {where} (ttg.warp_specialize): warps with different work; "
                                "expected loops without warp_specialize=True")  # fmt: skip
+
+
+def _inlined(name: str, module: str) -> None:
+    """Refuse calls of functions that stay functions, naming the line of the first."""
+    call = re.search(r"tt\.call @(\S+?)\(.*loc\((#loc\d*)\)", module)
+    if call is not None:
+        where = parse_lines(module, ()).location(call.group(2))
+        callee = call.group(1).rsplit("__", 2)[0].rsplit(".", 1)[-1]
+        raise UnsupportedError(
+            f"Triton kernel {name}: {where} (tt.call): {callee} is not inlined; expected functions without noinline=True"
+        )
 
 
 def _repeats(events: list[Event]) -> list[Repeat]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -30,6 +31,7 @@ from costmodel.frontends.triton.events import (
 from costmodel.frontends.triton.handlers import dtype_name
 from costmodel.frontends.triton.layouts import Layout, ThreadDigit
 from costmodel.frontends.triton.module_text import TensorType
+from costmodel.frontends.triton.names import at_line, staged
 from costmodel.frontends.triton.polynomials import Algebra, Polynomial, coordinate
 from costmodel.frontends.triton.vectors import vector
 from costmodel.ir import Access, Barrier, Buffer, Guard, Loop, Node, Statement, Work
@@ -79,10 +81,13 @@ class Builder:
     """Threads that load the same element, by statement."""
     _shapes: dict[str, Dimensions] = field(default_factory=dict)
     _names: Counter[str] = field(default_factory=Counter)
+    _staged: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """What each tile holds, and the line that puts it there."""
     _registers: int = 0
 
     def arrays(self, events: list[Event], kinds: Mapping[str, str]) -> None:
         """Declare the global arrays that the events touch; `kinds` gives the element of each by name."""
+        self._staged = staged(events)
         found: dict[str, list[tuple[Polynomial, tuple[Condition, ...]]]] = {}
         stored: set[str] = set()
         for touch in _touches(events):
@@ -101,7 +106,11 @@ class Builder:
 
     def tile(self, tile: Tile) -> None:
         """Declare a shared array."""
-        self.buffers[tile.name] = tiles.buffer(tile, _dtype(tile.tensor.element), self.aliases)
+        held, line = self._staged.get(tile.name, ("tile", 0))
+        alone = sum(h == held for h, _ in self._staged.values()) < 2
+        taken = {b.name for b in self.buffers.values()}
+        name = next(n for n in self._numbered(f"staged_{held}" if alone else f"staged_{held}_line_{line}") if n not in taken)
+        self.buffers[tile.name] = replace(tiles.buffer(tile, _dtype(tile.tensor.element), self.aliases), name=name)
 
     def expression(self, p: Polynomial) -> sympy.Expr:
         """The sympy expression."""
@@ -157,7 +166,7 @@ class Builder:
             nodes[lines[key]] = replace(before, body=(replace(statement, work=_added(statement.work, item)),))
             return
         lines[key] = len(nodes)
-        name, symbol = self._unused(f"values_{event.elements}"), self._counter()
+        name, symbol = self._unused(f"registers_{event.elements}"), self._counter()
         self.buffers.setdefault(name, _register(name, event.elements, DTYPES["f32"]))
         value = Access(self.buffers[name], (symbol,))
         nodes += _nested([(symbol, event.elements)], Statement(self._name("arithmetic", key[0]), (value,), (value,), (item,)))
@@ -166,15 +175,19 @@ class Builder:
         """A name for registers or exchanges that no argument of the kernel has."""
         return f"{name}_" if name in self.symbols or name in self._shapes else name
 
+    def _numbered(self, name: str) -> Iterator[str]:
+        """A name, and that name with numbers."""
+        yield self._unused(name)
+        yield from (self._unused(f"{name}_{n}") for n in itertools.count(2))
+
     def _counter(self) -> sympy.Symbol:
         """The index of a further loop over registers."""
         self._registers += 1
         return index(self._unused(f"r{self._registers}"))
 
     def _name(self, what: str, line: int) -> str:
-        name = f"{what} (line {line})"
-        self._names[name] += 1
-        return name if self._names[name] == 1 else f"{name} #{self._names[name]}"
+        self._names[f"{what} {line}"] += 1
+        return at_line(what, line, self._names[f"{what} {line}"])
 
     # -- global memory
 
@@ -190,12 +203,12 @@ class Builder:
         )
         points, loops = self._coordinates(layout, dimension, width)
         access = Access(self.buffers[event.buffer], self._index(event, points), _INTEGER(width), event.cached)
-        staged: tuple[Access, ...] = ()
+        copies: tuple[Access, ...] = ()
         if event.tile is not None:
-            staged = (tiles.access(self.buffers[event.tile.name], event.tile, points, layout.shape, width, self.aliases),)
-        loads, stores = ((access,), staged) if event.kind == "load" else (staged, (access,))
+            copies = (tiles.access(self.buffers[event.tile.name], event.tile, points, layout.shape, width, self.aliases),)
+        loads, stores = ((access,), copies) if event.kind == "load" else (copies, (access,))
         statement = Statement(
-            name, loads, stores, asynchronous=bool(staged) and event.kind == "load", atomic=event.kind == "atomic"
+            name, loads, stores, asynchronous=bool(copies) and event.kind == "load", atomic=event.kind == "atomic"
         )
         if event.kind == "load":
             self.replicas[name] = layout.replicas
@@ -249,7 +262,7 @@ class Builder:
     # -- between threads
 
     def _shuffles(self, event: Shuffles) -> tuple[Node, ...]:
-        buffer = self._scratch("lanes", 32, DTYPES["f32"])
+        buffer = self._scratch("other_lanes", 32, DTYPES["f32"])
         work = tuple(Work(kind, _dtype(dtype), _INTEGER(n)) for kind, dtype, n in event.combine)
         name = self._name("shuffles", event.where.line)
         node: Node = Statement(name, (Access(buffer, (LANE,)),))
@@ -266,7 +279,7 @@ class Builder:
         for what, count in (("written", event.written), ("read", event.read)):
             width = min(count, max(16 // dtype.itemsize, 1))
             elements = 32 * self.warps * max(event.written, event.read)
-            buffer = self._scratch(f"exchanged_{dtype.name}_{elements}", elements, dtype)
+            buffer = self._scratch(f"exchange_line_{event.where.line}", elements, dtype)
             times, step = max(count // width, 1), self._counter()
             at = (step * 32 * self.warps + WARP * 32 + LANE) * width if times > 1 else (WARP * 32 + LANE) * width
             access = Access(buffer, (at,), _INTEGER(width))
@@ -278,12 +291,16 @@ class Builder:
 
     def _scratch(self, name: str, elements: int, dtype: DType) -> Buffer:
         """Space for exchanges; the block's shared memory as compiled holds it."""
-        name = self._unused(name)
-        return self.buffers.setdefault(name, Buffer(name, (_INTEGER(elements),), dtype, "shared", (_ONE,), exchange=True))
+        for unique in self._numbered(name):
+            made = Buffer(unique, (_INTEGER(elements),), dtype, "shared", (_ONE,), exchange=True)
+            if self.buffers.setdefault(unique, made) == made:
+                return self.buffers[unique]
+        raise AssertionError(name)
 
     def _stage(self, event: Stage) -> tuple[Node, ...]:
         dtype, layout = _dtype(event.tensor.element), self.layout(event.tensor)
-        name = self._name(f"{'store to' if event.kind == 'store' else 'load from'} {event.tile.name}", event.where.line)
+        held, _ = self._staged.get(event.tile.name, ("tile", 0))
+        name = self._name(f"stage {held}" if event.kind == "store" else f"load staged {held}", event.where.line)
         buffer = self.buffers[event.tile.name]
         if event.kind == "load" and "dot_op" in event.tensor.encoding and "blocked" not in event.tensor.encoding:
             loops, access = tiles.fragments(buffer, event.tile, layout, self._counter, self.aliases)
@@ -304,7 +321,7 @@ class Builder:
 
     def _sums(self, count: int) -> Buffer:
         """Accumulators of a thread, one for each matrix instruction that adds to others."""
-        name = self._unused(f"sums_{count}")
+        name = self._unused(f"accumulators_{count}")
         return self.buffers.setdefault(name, _register(name, count, DTYPES["f32"]))
 
 

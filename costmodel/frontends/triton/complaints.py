@@ -52,8 +52,8 @@ def reason(fn: Any, error: Exception, printed: str = "") -> str:
 def _of_source(fn: Any, error: Any) -> str:
     node, source = error.node, (error.src or "").split("\n")
     why = str(error.error_message or _assertion(error) or type(error).__name__)[:_MOST]
-    number = getattr(node, "lineno", None)
-    line = source[number - 1] if number is not None and 0 < number <= len(source) else ""
+    number = int(getattr(node, "lineno", 0))
+    line = source[number - 1] if 0 < number <= len(source) else ""
     if not line[getattr(node, "col_offset", 0) :].strip():
         return why
     caret = " " * max(node.col_offset - (len(line) - len(line.lstrip())), 0) + "^"
