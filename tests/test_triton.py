@@ -18,6 +18,7 @@ from costmodel.cost import estimate
 from costmodel.errors import DescriptionError, SizeError, UnsupportedError
 from costmodel.frontends.triton import (
     TritonKernel,
+    cache,
     compiling,
     from_triton,
     from_triton_configurations,
@@ -388,21 +389,36 @@ def test_the_loop_that_was_pipelined_is_counted_once(converted):
 # -- cache
 
 
-def test_a_kept_kernel_is_read_and_not_compiled(folder, monkeypatch):
+def test_a_kept_kernel_is_read_and_not_compiled(tmp_path, monkeypatch):
     case = CASES["softmax"]
-    first = conversion(case, cache=folder)
-    kernel._MEMORY.clear()
+    first = conversion(case, cache=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    whole = kept.read_text()
     monkeypatch.setattr(kernel, "compiled", lambda *a: pytest.fail("compiled again"))
-    assert conversion(case, cache=folder) == first
+    assert conversion(case, cache=tmp_path) == first
     kernel._MEMORY.clear()
+    read = conversion(case, cache=tmp_path)
+    assert (read, read.kernel.sites, to_json(read.kernel)) == (first, first.kernel.sites, to_json(first.kernel))
     monkeypatch.undo()
-    (changed,) = [
-        f for f in folder.iterdir() if f.stat().st_size and json.loads(f.read_text())["content"]["registers"] == first.registers
-    ][:1]
-    for text in ("", "{", '{"kernel": "x"}'):
-        changed.write_text(text)
+    other = json.dumps({**json.loads(whole)["content"], "registers": first.registers + 1})
+    kept.write_text(cache._sealed(other))
+    kernel._MEMORY.clear()
+    assert conversion(case, cache=tmp_path).registers == first.registers + 1  # it is read, so what follows is not for nothing
+    damaged = whole.replace(f'"registers": {first.registers}', f'"registers": {first.registers + 1}')
+    assert damaged != whole
+    for text in (
+        "",
+        "{",
+        "[]",
+        '{"kernel": "x"}',
+        whole[:-9],
+        damaged,
+        *(cache._sealed(t) for t in ("", "[]", '{"kernel": "x"}')),
+    ):
+        kept.write_text(text)
         kernel._MEMORY.clear()
-        assert conversion(case, cache=folder) == first
+        assert conversion(case, cache=tmp_path) == first
+    assert kept.read_text() == whole
 
 
 def test_another_constant_is_another_kernel(tmp_path):
@@ -415,8 +431,6 @@ def test_another_constant_is_another_kernel(tmp_path):
 
 
 def test_the_oldest_go_when_there_are_too_many(tmp_path, monkeypatch):
-    from costmodel.frontends.triton import cache
-
     monkeypatch.setattr(cache, "MOST_FILES", 3)
     for n in range(5):
         cache.keep(tmp_path, f"k{n}", {"n": n})

@@ -25,20 +25,22 @@ _SIGNS = {
     "ugt": ">",
     "uge": ">=",
 }
+_DENSE, _ATTRIBUTES = re.compile(r"dense<(.*?)>"), re.compile(r"^\{.*?\} ?")
+_INTEGER, _NUMBER = re.compile(r"^(i\d+|index)$"), re.compile(r"^-?\d+$")
 _OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 
 
 def constant(operation: Operation) -> Value:
     """The value of `arith.constant`."""
     text = operation.text.strip()
-    dense = re.search(r"dense<(.*?)>", text)
-    value = dense.group(1) if dense else re.sub(r"^\{.*?\} ?", "", text).split(" ")[0]
+    dense = _DENSE.search(text)
+    value = dense.group(1) if dense else _ATTRIBUTES.sub("", text).split(" ")[0]
     if value in ("true", "false"):
         return Mask(()) if value == "true" else Opaque("a mask that is never true")
     integer = tensor_type(operation.result_type).element
-    if not re.match(r"^(i\d+|index)$", integer):
+    if not _INTEGER.match(integer):
         return Opaque("a floating-point number")
-    if not re.match(r"^-?\d+$", value):
+    if not _NUMBER.match(value):
         return Opaque(f"a constant tensor {value[:40]}")
     return Polynomial.of(int(value))
 

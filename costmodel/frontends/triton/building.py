@@ -281,7 +281,7 @@ class Builder:
             elements = 32 * self.warps * max(event.written, event.read)
             buffer = self._scratch(f"exchange_line_{event.where.line}", elements, dtype)
             times, step = max(count // width, 1), self._counter()
-            at = (step * 32 * self.warps + WARP * 32 + LANE) * width if times > 1 else (WARP * 32 + LANE) * width
+            at = WARP * (32 * width) + LANE * width + (step * (32 * self.warps * width) if times > 1 else 0)
             access = Access(buffer, (at,), _INTEGER(width))
             name = self._name(f"exchange {what}", event.where.line)
             pair = ((), (access,)) if what == "written" else ((access,), ())

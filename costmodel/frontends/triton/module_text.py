@@ -108,10 +108,7 @@ class Module:
     def _resolved(self, where: str) -> Location:
         text, name = self.locations.get(where, where), ""
         for _ in range(64):
-            named = re.match(r'loc\("([^"]*)"\((.+)\)\)$', text)
-            call = re.match(r"loc\(callsite\((.+) at (\S+?)\)\)$", text)
-            fused = re.match(r"loc\(fused(?:<.*>)?\[(.*)\]\)$", text)
-            place = re.match(r'loc\("([^"]*)":(\d+):(\d+)(?: to .*)?\)$', text)
+            named, call, fused, place = (form.match(text) for form in _LOCATIONS)
             if place:
                 return Location(place.group(1), int(place.group(2)), int(place.group(3)), name)
             if named:
@@ -132,7 +129,19 @@ _LINE = re.compile(
     r'^(?:(?P<results>%[\w$.-]+(?::\d+)?(?:, %[\w$.-]+(?::\d+)?)*) = )?"?(?P<name>[a-z_]+(?:\.[\w.]+)+)"?(?P<rest>.*)$'
 )
 _LOCATION = re.compile(r" loc\((#loc\d*|unknown|.*)\)$")
+_LOCATIONS = (
+    re.compile(r'loc\("([^"]*)"\((.+)\)\)$'),
+    re.compile(r"loc\(callsite\((.+) at (\S+?)\)\)$"),
+    re.compile(r"loc\(fused(?:<.*>)?\[(.*)\]\)$"),
+    re.compile(r'loc\("([^"]*)":(\d+):(\d+)(?: to .*)?\)$'),
+)
+"""Of a named value, of a call, of several places, and of one."""
+_PLACED = re.compile(r"loc\(.*?\)+")
+_FUNCTION = re.compile(r"tt\.func (?:public |private )?@([\w$.-]+)\((.*)\) (?:attributes .*)?\{$")
+_ARGUMENT = re.compile(r"%([\w$.-]+): ([^{ ]+|!tt\.\w+<.*?>+) ?(\{.*?\})?(?: loc\(.*\))?$")
+_SOURCE = re.compile(r'loc\("([^"]+)"')
 _VALUE = re.compile(r"%[\w$.-]+(?:#\d+)?")
+_CARRIED = re.compile(r"(%[\w$.-]+) = %")
 _REGION = ("scf.for", "scf.if", "scf.while", "tt.reduce", "tt.scan", "tt.map_elementwise", "ttg.warp_specialize")
 
 
@@ -198,15 +207,15 @@ class _Reader:
         return found
 
     def _function(self, line: str, attributes: str) -> Module:
-        head = re.match(r"tt\.func (?:public |private )?@([\w$.-]+)\((.*)\) (?:attributes .*)?\{$", line)
+        head = _FUNCTION.match(line)
         if head is None:
             raise UnsupportedError(f"Triton IR: cannot read the function {line[:80]!r}")
         arguments = []
         for part in split_types(head.group(2)):
-            found = re.match(r"%([\w$.-]+): ([^{ ]+|!tt\.\w+<.*?>+) ?(\{.*?\})?(?: loc\(.*\))?$", part)
+            found = _ARGUMENT.match(part)
             if found is None:
                 raise UnsupportedError(f"Triton IR: cannot read the argument {part!r}")
-            source = re.search(r'loc\("([^"]+)"', part)
+            source = _SOURCE.search(part)
             arguments.append((found.group(1), found.group(2), source.group(1) if source else found.group(1)))
         return Module(head.group(1), tuple(arguments), self._body(), self.aliases, self.locations, attributes)
 
@@ -231,7 +240,7 @@ class _Reader:
             if line.startswith("^bb"):
                 if block.operations:
                     return line
-                block.arguments = (*block.arguments, *_VALUE.findall(re.sub(r"loc\(.*?\)+", "", line)))
+                block.arguments = (*block.arguments, *_VALUE.findall(_PLACED.sub("", line)))
                 continue
             block.operations.append(self.operation(line))
         raise UnsupportedError("Triton IR: a block without an end")
@@ -255,7 +264,7 @@ class _Reader:
         head = rest[:-1].rstrip("( ")
         operands = tuple(_VALUE.findall(head))
         if name == "scf.for":
-            arguments = (operands[0], *re.findall(r"(%[\w$.-]+) = %", head[head.index(" step ") :]))
+            arguments = (operands[0], *_CARRIED.findall(head[head.index(" step ") :]))
             operands = tuple(o for o in operands if o not in arguments)
         operation = Operation(name, results, operands, head, "", "")
         while True:
