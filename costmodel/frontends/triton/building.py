@@ -14,6 +14,7 @@ from costmodel.dtypes import DTYPES, DType
 from costmodel.errors import UnsupportedError
 from costmodel.frontends.triton import tiles
 from costmodel.frontends.triton.arrays import Dimensions, dimensions, split
+from costmodel.frontends.triton.conditions import Quotient, affine, moving_calls, remainders, spread
 from costmodel.frontends.triton.events import (
     Choice,
     Condition,
@@ -62,6 +63,16 @@ def _bits(symbol: sympy.Symbol, low: int, bits: int, of: int) -> sympy.Expr:
     return high if low + bits == of else Mod(high, _INTEGER(1 << bits))
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a thread is in a tensor."""
+
+    points: Mapping[str, sympy.Expr]
+    """Its coordinates."""
+    extents: Mapping[sympy.Symbol, int]
+    """Of the indices that they are made of."""
+
+
 @dataclass
 class Builder:
     """Makes the nodes of a kernel."""
@@ -83,11 +94,14 @@ class Builder:
     _names: Counter[str] = field(default_factory=Counter)
     _staged: dict[str, tuple[str, int]] = field(default_factory=dict)
     """What each tile holds, and the line that puts it there."""
+    _remainders: frozenset[Quotient] = frozenset()
+    """Divisions of which conditions use remainders."""
     _registers: int = 0
 
     def arrays(self, events: list[Event], kinds: Mapping[str, str]) -> None:
         """Declare the global arrays that the events touch; `kinds` gives the element of each by name."""
         self._staged = staged(events)
+        self._remainders = remainders(self.algebra, _every_condition(events))
         found: dict[str, list[tuple[Polynomial, tuple[Condition, ...]]]] = {}
         stored: set[str] = set()
         for touch in _touches(events):
@@ -136,7 +150,7 @@ class Builder:
                 return (Loop(symbol, extent, "serial", body, 0, _INTEGER(1), stages),) if body else ()
             case Choice():
                 body = self.body(event.body)
-                held = tuple((op, self.expression(a), self.expression(b)) for op, a, b in event.conditions)
+                held = tuple(self._conditions(event.conditions, _Place({}, {})))
                 return (Guard(held, body),) if held and body else body
             case Touch():
                 return self._touch(event)
@@ -202,7 +216,8 @@ class Builder:
             {"load": "load", "store": "store", "atomic": "atomic"}[event.kind] + f" {event.buffer}", event.where.line
         )
         points, loops = self._coordinates(layout, dimension, width)
-        access = Access(self.buffers[event.buffer], self._index(event, points), _INTEGER(width), event.cached)
+        place = _Place(points, {LANE: 32, WARP: self.warps, **dict(loops)})
+        access = Access(self.buffers[event.buffer], self._index(event, place), _INTEGER(width), event.cached)
         copies: tuple[Access, ...] = ()
         if event.tile is not None:
             copies = (tiles.access(self.buffers[event.tile.name], event.tile, points, layout.shape, width, self.aliases),)
@@ -212,7 +227,7 @@ class Builder:
         )
         if event.kind == "load":
             self.replicas[name] = layout.replicas
-        conditions = [self._condition(c, points) for c in event.conditions]
+        conditions = self._conditions(event.conditions, place)
         if event.kind != "load" or event.tile is not None:
             self.replicas[name] = 1
             conditions += self._first_of(layout)
@@ -237,15 +252,22 @@ class Builder:
             parts[loop.dimension].append(sympy.Mul(loop.stride, symbol))
         return {f"{coordinate(d)}:{n}": sympy.Add(*parts[d]) for d, n in enumerate(layout.shape)}, loops
 
-    def _index(self, event: Touch, points: Mapping[str, sympy.Expr]) -> tuple[sympy.Expr, ...]:
+    def _index(self, event: Touch, place: _Place) -> tuple[sympy.Expr, ...]:
         strides = self._shapes[event.buffer].strides
         along = split(self.algebra, event.offset, strides)
-        return tuple(self.algebra.to_sympy(along.get(s, Polynomial.of(0)), {**self.symbols, **points}) for s in strides)
+        return tuple(self._at(along.get(s, Polynomial.of(0)), place) for s in strides)
 
-    def _condition(self, condition: Condition, points: Mapping[str, sympy.Expr]) -> tuple[str, sympy.Expr, sympy.Expr]:
-        op, a, b = condition
-        symbols = {**self.symbols, **points}
-        return op, self.algebra.to_sympy(a, symbols), self.algebra.to_sympy(b, symbols)
+    def _conditions(self, conditions: tuple[Condition, ...], place: _Place) -> list[tuple[str, sympy.Expr, sympy.Expr]]:
+        simple = [c for condition in conditions for c in affine(self.algebra, condition, self._remainders)]
+        return [(op, self._at(a, place), self._at(b, place)) for op, a, b in dict.fromkeys(simple)]
+
+    def _at(self, p: Polynomial, place: _Place) -> sympy.Expr:
+        """The expression for a thread's place; what is divided, in digits of it."""
+        symbols = {**self.symbols, **place.points}
+        if any(self.algebra.mentions(Polynomial.of(a), "%d") for a in moving_calls(self.algebra, p)):
+            by, digits = spread(self.algebra, place.points, place.extents)
+            p, symbols = self.algebra.replaced(p, by), {**symbols, **digits}
+        return self.algebra.to_sympy(p, symbols)
 
     def _first_of(self, layout: Layout) -> list[tuple[str, sympy.Expr, sympy.Expr]]:
         """Of threads that hold the same element, the first one stores it."""
@@ -362,6 +384,14 @@ def _touches(events: list[Event]) -> list[Touch]:
         elif isinstance(event, Repeat | Choice):
             found += _touches(event.body)
     return found
+
+
+def _every_condition(events: list[Event]) -> Iterator[Condition]:
+    for event in events:
+        if isinstance(event, Touch | Choice):
+            yield from event.conditions
+        if isinstance(event, Repeat | Choice):
+            yield from _every_condition(event.body)
 
 
 def _dtype(element: str) -> DType:
