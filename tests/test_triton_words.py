@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from costmodel.errors import SizeError, UnsupportedError
 from costmodel.frontends.triton import cache, from_triton
+from costmodel.frontends.triton.conditions import affine
+from costmodel.frontends.triton.polynomials import Algebra, Polynomial
 from costmodel.report import render
 
 triton = pytest.importorskip("triton")
@@ -221,3 +227,64 @@ def test_a_changed_type_table_is_another_digest(monkeypatch):
     before, read = cache._own_digest.__wrapped__(), Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == "dtypes.py"))
     assert cache._own_digest.__wrapped__() != before
+
+
+# -- conditions, by values
+
+
+def value(algebra, p, at):
+    """A polynomial's value where atoms have values."""
+    total = 0
+    for monomial, factor in p.terms.items():
+        for atom in monomial:
+            factor *= (
+                at[atom]
+                if atom in at
+                else CALLS[algebra.calls[atom][0]](*(value(algebra, q, at) for q in algebra.calls[atom][1:]))
+            )
+        total += factor
+    return total
+
+
+CALLS = {"min": min, "max": max, "floor": lambda a, b: a // b, "ceil": lambda a, b: -(-a // b), "mod": lambda a, b: a % b}
+SIGNS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne}
+
+
+@st.composite
+def expressions(draw, algebra, depth=2):
+    """Sums of a few atoms, numbers and calls of such sums."""
+    total = Polynomial.of(draw(st.integers(-5, 9)))
+    for _ in range(draw(st.integers(1, 2))):
+        total = total + Polynomial.of(draw(st.integers(-3, 3))) * Polynomial.of(draw(st.sampled_from(["%b0", "%i0", "n"])))
+    if depth and draw(st.booleans()):
+        kind = draw(st.sampled_from(sorted(CALLS)))
+        divisor = Polynomial.of(draw(st.integers(1, 5)))
+        a, b = (
+            draw(expressions(algebra, depth - 1)),
+            divisor if kind in ("floor", "ceil", "mod") else draw(expressions(algebra, depth - 1)),
+        )
+        total = total + Polynomial.of(draw(st.sampled_from([-2, -1, 1, 2]))) * algebra.call(kind, a, b)
+    return total
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), op=st.sampled_from(sorted(SIGNS)))
+def test_conditions_that_are_split_say_the_same(data, op):
+    algebra = Algebra({})
+    left, right = data.draw(expressions(algebra)), data.draw(expressions(algebra))
+    split = affine(algebra, (op, left, right), ())
+    for b, i, n in itertools.product((0, 1, 4), (0, 2, 5), (1, 3, 8)):
+        at = {"%b0": b, "%i0": i, "n": n}
+        whole = SIGNS[op](value(algebra, left, at), value(algebra, right, at))
+        assert whole == all(SIGNS[o](value(algebra, x, at), value(algebra, y, at)) for o, x, y in split)
+
+
+def test_minima_and_quotients_are_split_where_that_can_be():
+    algebra, block, n = Algebra({}), Polynomial.of("%b0"), Polynomial.of("n")
+    least = algebra.call("min", block + n, n * n)
+    assert len(affine(algebra, ("<", block, least), ())) == 2
+    assert affine(algebra, ("<", least, block), ()) == (("<", least, block),)  # one of two
+    quotient = algebra.call("floor", block + n, Polynomial.of(3))
+    ((_, above, _),) = affine(algebra, (">=", quotient, n), ())
+    assert above == block + n - Polynomial.of(3) * n + Polynomial.of(1)
+    assert affine(algebra, (">=", quotient, n), {(block + n, Polynomial.of(3))}) == ((">=", quotient, n),)
