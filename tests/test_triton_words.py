@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -246,7 +247,13 @@ def value(algebra, p, at):
     return total
 
 
-CALLS = {"min": min, "max": max, "floor": lambda a, b: a // b, "ceil": lambda a, b: -(-a // b), "mod": lambda a, b: a % b}
+CALLS: dict[str, Callable[..., int]] = {
+    "min": min,
+    "max": max,
+    "floor": lambda a, b: a // b,
+    "ceil": lambda a, b: -(-a // b),
+    "mod": lambda a, b: a % b,
+}
 SIGNS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne}
 
 
