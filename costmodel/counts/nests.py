@@ -17,8 +17,10 @@ from costmodel.counts.affine import (
     below_zero,
     delinearised,
     dense_extent,
+    digits,
     flattened,
     largest_extent,
+    quotients,
 )
 from costmodel.errors import UnsupportedError
 from costmodel.ir import Barrier, Kernel, Loop, Site, facts_of
@@ -104,10 +106,36 @@ def _unequal(
     """Count with `a != b` as everything less what has `a == b`."""
     unequal = next((n for n, c in enumerate(conditions) if c[0] == "!="), None)
     if unequal is None:
-        return _points(kernel, site, conditions, loops, tied)
+        return _either(kernel, site, conditions, loops, tied)
     rest = conditions[:unequal] + conditions[unequal + 1 :]
     equal: Condition = ("==", *conditions[unequal][1:])
     return _unequal(kernel, site, rest, loops, tied) - _unequal(kernel, site, [*rest, equal], loops, tied)
+
+
+def _either(
+    kernel: Kernel, site: Site, conditions: list[Condition], loops: dict[sympy.Symbol, Loop], tied: set[sympy.Symbol]
+) -> sympy.Expr:
+    """Count with a minimum or maximum of what moves as what has the one side the smaller, and what has the other."""
+    sides = _sides(conditions)
+    calls = [c for c in sides.atoms(Minimum, Maximum) if c.free_symbols & loops.keys() and not _holds_call(c, loops)]
+    if not calls:
+        return _points(kernel, site, conditions, loops, tied)
+    call = min(calls, key=str)
+    below, above = call.args if isinstance(call, Minimum) else call.args[::-1]
+    first: Condition = ("<", *call.args)
+    second: Condition = (">=", *call.args)
+    return sum(
+        (
+            _either(kernel, site, [*_with(conditions, sides.xreplace({call: side})), when], loops, tied)
+            for side, when in ((below, first), (above, second))
+        ),
+        sympy.Integer(0),
+    )
+
+
+def _holds_call(call: sympy.Expr, loops: dict[sympy.Symbol, Loop]) -> bool:
+    """Whether another minimum or maximum of what moves is within."""
+    return any(c != call and c.free_symbols & loops.keys() for c in call.atoms(Minimum, Maximum))
 
 
 def _tied(conditions: list[Condition], loops: dict[sympy.Symbol, Loop]) -> set[sympy.Symbol]:
@@ -125,16 +153,23 @@ def _points(
     kernel: Kernel, site: Site, conditions: list[Condition], loops: dict[sympy.Symbol, Loop], tied: set[sympy.Symbol]
 ) -> sympy.Expr:
     table: dict[sympy.Symbol, HasExtent] = {i: loops[i] for i in tied}
-    conditions = flattened(conditions, table)
-    flat, equal = delinearised(tuple(e for c in conditions for e in c[1:]), table, facts_of(kernel.requirements))
+    ties: list[Condition] = []
+    conditions = flattened(_with(conditions, digits(_sides(conditions), table, ties)), table)
+    conditions += ties
+    trial = dict(table)
+    flat, equal = delinearised(tuple(_sides(conditions)), trial, facts_of(kernel.requirements))
+    if all(expanded(a - b) == 0 for a, b in equal):
+        table = trial
+    else:
+        flat = tuple(expanded(e) for e in _sides(conditions))
+    flat, more = quotients(flat, table)
+    conditions, flat = [*conditions, *more], (*flat, *_sides(more))
     replaced = {i for v in table.values() if isinstance(v, Virtual) for i in v.replaces}
-    whole = all(expanded(a - b) == 0 for a, b in equal)
     triangular = {i for i in tied if loops[i].extent.free_symbols & loops.keys()}
     split = {s for i in triangular for s in (i, *loops[i].extent.free_symbols)} & replaced
-    plain = [(c[0], flat[2 * n], flat[2 * n + 1]) for n, c in enumerate(conditions)]
-    rows = [affine_terms(e, set(table)) for c in plain for e in below_zero(c) or []]
+    rows = [affine_terms(e, set(table)) for c in _with(conditions, flat) for e in below_zero(c) or []]
     rows += [affine_terms(i - loops[i].extent, tied) for i in triangular]
-    if not whole or split or any(r is None for r in rows):
+    if split or any(r is None for r in rows):
         written = _texts([c for g in site.guards for c in g.conditions])
         raise UnsupportedError(
             f"{label(kernel, site)}: the guard {written} is not affine in the loop indices, so its passes cannot be "
@@ -148,6 +183,14 @@ def _points(
     for group, members in _independent([r for r in rows if r is not None], set(box)):
         total *= _group(members, sorted(group, key=lambda s: s.name), box)
     return total
+
+
+def _sides(conditions: list[Condition]) -> sympy.Tuple:
+    return sympy.Tuple(*(e for c in conditions for e in c[1:]))
+
+
+def _with(conditions: list[Condition], sides: sympy.Tuple) -> list[Condition]:
+    return [(c[0], sides[2 * n], sides[2 * n + 1]) for n, c in enumerate(conditions)]
 
 
 def _independent(rows: list[Row], indices: set[sympy.Symbol]) -> list[tuple[set[sympy.Symbol], list[Row]]]:

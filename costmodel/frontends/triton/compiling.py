@@ -2,7 +2,8 @@
 
 Two modules are kept: that of the configuration as it is, for what was pipelined and for the resources, and one lowered with a
 single pipeline stage, in which every load stands once. Both have the same layouts. Registers and spills are what the wheel's own
-`cuobjdump` finds in the cubin; shared bytes are the compiler's `metadata.shared`.
+`cuobjdump` finds in the cubin; shared bytes are the compiler's `metadata.shared`. Loops that `flatten=True` makes one stay two in
+the second module: the same accesses, but what the pipeline carries over from one tile to the next is not seen.
 
 `lowered` goes no further than these modules, which is what takes a compiler tens of milliseconds; machine code takes it seconds,
 minutes where registers spill. Shared bytes come from the compiler's own allocation, and are the same; registers and spills are
@@ -21,6 +22,7 @@ from typing import Any
 
 from costmodel.device import Device, find_device
 from costmodel.errors import DescriptionError, UnsupportedError
+from costmodel.frontends.triton.complaints import quiet, reason
 from costmodel.frontends.triton.pressure import MOST_REGISTERS, estimated_registers
 
 __all__ = ["Compiled", "compiled", "compute_capability", "lowered", "parsed_signature"]
@@ -132,10 +134,12 @@ def compiled(
 
     source, target = _source(fn, signature, constexprs), _target(capability)
     try:
-        kernel = triton.compile(source, target=target, options=dict(options))
-        plain = _Lowering(target, {**options, "num_stages": 1}).with_layouts(_one_stage(kernel.asm["ttir"]))
+        with quiet() as said:
+            kernel = triton.compile(source, target=target, options=dict(options))
+            plain = _Lowering(target, {**options, "num_stages": 1}).with_layouts(_one_stage(kernel.asm["ttir"]))
     except Exception as error:
-        raise UnsupportedError(f"Triton kernel {fn.__name__}: not compiled for sm_{capability}: {_first_line(error)}") from error
+        why = reason(fn, error, said.getvalue())
+        raise UnsupportedError(f"Triton kernel {fn.__name__}: not compiled for sm_{capability}: {why}") from error
     registers, stack = _used(kernel.asm["cubin"], kernel.metadata.name)
     return Compiled(
         str(plain),
@@ -173,7 +177,7 @@ def lowered(
         shared = lowering.shared_bytes(module, capability)
         plain = str(_Lowering(target, {**options, "num_stages": 1}).with_layouts(_one_stage(text)))
     except Exception as error:
-        raise UnsupportedError(f"Triton kernel {fn.__name__}: not lowered for sm_{capability}: {_first_line(error)}") from error
+        raise UnsupportedError(f"Triton kernel {fn.__name__}: not lowered for sm_{capability}: {reason(fn, error)}") from error
     warps = int(lowering.options.num_warps)
     most = min(options.get("maxnreg") or MOST_REGISTERS, MOST_REGISTERS)
     registers, words = estimated_registers(pipelined, warps, most)
@@ -194,14 +198,10 @@ def _target(capability: int) -> Any:
     return GPUTarget("cuda", capability, 32)
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]
-
-
 def _one_stage(ttir: str) -> str:
-    """A module before layouts, its own stages taken out."""
-    return re.sub(r"tt\.num_stages = \d+ : i32", "tt.num_stages = 1 : i32", ttir)
+    """A module before layouts, its own stages taken out, and with the loops that were written: `flatten=True` makes two one."""
+    text = re.sub(r"tt\.num_stages = \d+ : i32", "tt.num_stages = 1 : i32", ttir)
+    return re.sub(r"tt\.flatten(?:, )?|, tt\.flatten(?=})", "", text)
 
 
 class _Lowering:

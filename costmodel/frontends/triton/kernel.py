@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import sympy
 
-from costmodel.cost import Cost, estimate
+from costmodel.cost import Cost, checked_sizes, estimate
 from costmodel.counts import traffic
-from costmodel.device import Device
-from costmodel.errors import DescriptionError
+from costmodel.device import Device, find_device
+from costmodel.errors import DescriptionError, SizeError, UnsupportedError
 from costmodel.frontends.triton.analysis import analysed
 from costmodel.frontends.triton.arguments import descriptor_sizes
 from costmodel.frontends.triton.cache import default_folder, keep, kept, key_of
@@ -48,20 +50,24 @@ class TritonKernel:
     """Where the description says something else than the kernel, and what."""
     resources: Resources = "compiled"
     """Whether registers and spills are the compiler's or estimated."""
+    source: str = ""
+    """File and line of the function."""
 
     def requested_bytes(self, **sizes: int) -> int:
         """Bytes of the elements that the kernel loads and stores in global memory, each once for the whole tensor it is in.
 
         Args:
             sizes: every runtime integer argument.
+
+        Raises:
+            SizeError: a size is missing, unknown, out of range, or not the multiple of 16 that its type says.
         """
+        sizes = checked_sizes(self.kernel, sizes)
         times = dict(self.replicas)
-        total = 0
-        for flow in traffic(self.kernel):
-            if "register" in (flow.source, flow.target) and "l1" in (flow.source, flow.target):
-                (value,) = compile_program([sympy.sympify(flow.requested_bytes)])(sizes)
-                total += int(value) // times.get(flow.statement, 1)
-        return total
+        with _at_these_sizes():
+            flows = [f for f in traffic(self.kernel) if {f.source, f.target} == {"register", "l1"}]
+            values = compile_program([sympy.sympify(f.requested_bytes) for f in flows])(sizes)
+        return sum(int(value) // times.get(f.statement, 1) for f, value in zip(flows, values, strict=True))
 
     @property
     def told(self) -> dict[str, Any]:
@@ -69,8 +75,49 @@ class TritonKernel:
         return {"registers": self.registers, "spilled": self.spilled_bytes / 4}
 
     def estimate(self, device: Device | str, **sizes: int) -> Cost:
-        """Predict the time of one launch, with these registers and spills."""
-        return estimate(self.kernel, device, **self.told, **sizes)
+        """Predict the time of one launch, with these registers and spills.
+
+        Raises:
+            SizeError: a size is missing, unknown or out of range, or code for this target does not run on the device.
+        """
+        found = device if isinstance(device, Device) else find_device(device)
+        self._check(found)
+        with _at_these_sizes():
+            cost = estimate(self.kernel, found, **self.told, **sizes)
+        where = f"{self.source}, " if self.source else ""
+        made = "compiled" if self.resources == "compiled" else "lowered"
+        title = f"{cost.kernel} ({where}{made} for sm_{self.capability})"
+        return replace(cost, kernel=title, warnings=(*cost.warnings, *self.notes))
+
+    def _check(self, device: Device) -> None:
+        """Refuse a device that the code does not run on: of an older generation, or another one from sm_90 on.
+
+        Source: Triton, `backends/nvidia/compiler.py` (`sm_arch_from_capability`): from 90 on the target is `sm_90a`, whose
+        instructions other generations do not have (PTX ISA, `.target`).
+        """
+        try:
+            there = compute_capability(device)
+        except DescriptionError:
+            there = 0
+        if there == self.capability or (self.capability < 90 and there > self.capability):
+            return
+        which = f"sm_{there}" if there else f"{device.architecture}"
+        raise SizeError(
+            f"{self.kernel.name} was compiled for sm_{self.capability} and cannot run on {device.name} ({which}); "
+            + (f"convert it with from_triton(…, target={device.name!r})" if there else "expected an NVIDIA device")
+        )
+
+
+@contextlib.contextmanager
+def _at_these_sizes() -> Iterator[None]:
+    """Errors of counting in terms of the launch: the advice on descriptions is no use for a compiled kernel."""
+    try:
+        yield
+    except UnsupportedError as error:
+        why, _, advice = str(error).partition("; ")
+        if "k.when" not in advice:
+            raise
+        raise UnsupportedError(f"Triton {why}; give smaller sizes, or larger blocks") from error
 
 
 def from_triton(
@@ -157,8 +204,14 @@ def described(
     kernel, replicas, notes = analysed(result, name, grid, divisors, constexprs)
     return TritonKernel(
         kernel, capability, result.registers, result.spilled_bytes, result.shared_bytes, tuple(replicas.items()), notes,
-        "estimated" if result.estimated else "compiled",
+        "estimated" if result.estimated else "compiled", _place(result.plain),
     )  # fmt: skip
+
+
+def _place(module: str) -> str:
+    """File and line of a module's function, from its table of locations."""
+    found = re.search(r'^#loc = loc\("([^"]*)":(\d+)', module, re.MULTILINE)
+    return f"{Path(found.group(1)).name}:{found.group(2)}" if found else ""
 
 
 _NUMBERS = ("capability", "registers", "spilled_bytes", "shared_bytes")
@@ -166,7 +219,13 @@ _NUMBERS = ("capability", "registers", "spilled_bytes", "shared_bytes")
 
 def _written(k: TritonKernel) -> dict[str, Any]:
     numbers = {n: getattr(k, n) for n in _NUMBERS}
-    return {"kernel": packed(k.kernel), **numbers, "replicas": [list(r) for r in k.replicas], "notes": list(k.notes)}
+    return {
+        "kernel": packed(k.kernel),
+        **numbers,
+        "replicas": [list(r) for r in k.replicas],
+        "notes": list(k.notes),
+        "source": k.source,
+    }
 
 
 def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
@@ -177,7 +236,8 @@ def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
         capability, registers, spilled, shared = (int(document[n]) for n in _NUMBERS)
         replicas = tuple((str(n), int(r)) for n, r in document["replicas"])
         notes = tuple(str(n) for n in document["notes"])
-        return TritonKernel(unpacked(document["kernel"]), capability, registers, spilled, shared, replicas, notes)
+        source = str(document["source"])
+        return TritonKernel(unpacked(document["kernel"]), capability, registers, spilled, shared, replicas, notes, source=source)
     except (LookupError, TypeError, ValueError):
         return None
 
