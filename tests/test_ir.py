@@ -18,7 +18,7 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costmodel import kernel
+from costmodel import Scorer, kernel
 from costmodel.dtypes import f32
 from costmodel.errors import DescriptionError, UnsupportedError
 from costmodel.ir import (
@@ -827,3 +827,30 @@ def test_a_static_argument_may_say_which_values_it_takes():
     assert walk.trace(ORDER="column") is not walk.trace()
     with pytest.raises(DescriptionError, match="ORDER='diagonal': expected one of 'row', 'column'"):
         walk.trace(ORDER="diagonal")
+
+
+def test_limits_of_the_grid_hold_for_what_is_launched():
+    """70,000 × 2 blocks, launched in one row: the second loop is longer than a grid may be along y."""
+
+    @kernel
+    def rows(k, *, R, C):
+        a = k.buffer("a", (R, C * 64), f32)
+        with k.blocks(C, R) as (c, r), k.threads(64) as t:
+            k.load(a[r, c * 64 + t])
+
+    made = rows.trace()
+    r, c = (sympy.Symbol(n, integer=True, positive=True) for n in ("R", "C"))
+    in_a_row = dataclasses.replace(
+        made, launch_grid=(made.grid_shape()[0] * made.grid_shape()[1], sympy.Integer(1), sympy.Integer(1))
+    )
+    assert {s.name for s in in_a_row.launch_shape()[0].free_symbols} == {r.name, c.name}
+    sizes = {"R": [70_000, 65_535], "C": [2, 2]}
+    assert Scorer(made, "H100").score(sizes).reason.tolist() == ["70000 blocks along y, at most 65535", ""]
+    scores = Scorer(in_a_row, "H100").score(sizes)
+    assert scores.reason.tolist() == ["", ""]
+    assert scores.seconds[1] == Scorer(made, "H100").score(sizes).seconds[1]
+    assert from_json(to_json(in_a_row)) == in_a_row == unpacked(json.loads(json.dumps(packed(in_a_row))))
+    too_many = Scorer(in_a_row, "H100").score({"R": 1 << 31, "C": 1}).reason[0]
+    assert "blocks along x" in too_many
+    with pytest.raises(DescriptionError, match="launch_grid: expected blocks along x, y and z"):
+        from_json(to_json(in_a_row).replace('"launch_grid": [', '"launch_grid": ["1", '))

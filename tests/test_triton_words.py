@@ -295,3 +295,12 @@ def test_minima_and_quotients_are_split_where_that_can_be():
     ((_, above, _),) = affine(algebra, (">=", quotient, n), ())
     assert above == block + n - Polynomial.of(3) * n + Polynomial.of(1)
     assert affine(algebra, (">=", quotient, n), {(block + n, Polynomial.of(3))}) == ((">=", quotient, n),)
+
+
+def test_blocks_launched_in_one_row_may_be_many(converted):
+    """Taken apart they are 200,000 rows, more than a grid may have along y; launched they are along x."""
+    k = converted("rows_in_pieces", FLAT | {"n": "i32:16"}, {"B": 128}, lambda m: (200_000 * (m["n"] // m["B"]),))
+    assert k.requested_bytes(n=1024) == 2 * 200_000 * 1024 * 4
+    assert k.estimate("H100", n=1024).seconds == pytest.approx(k.requested_bytes(n=1024) / 3.35e12, rel=0.3)
+    with pytest.raises(SizeError, match="blocks along x, at most 2147483647"):
+        k.estimate("H100", n=1 << 22)

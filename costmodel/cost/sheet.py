@@ -92,7 +92,7 @@ def make_checks(kernel: Kernel) -> Checks:
         tuple((text, sheet.add(e)) for text, e in dict.fromkeys(extents)),
         tuple((text, sheet.add(e)) for text, e in dict.fromkeys(amounts)),
         three(sheet, kernel.block_shape()),
-        three(sheet, kernel.grid_shape()),
+        three(sheet, kernel.launch_shape()),
         sheet.add(total("shared", dynamic=False) if kernel.shared_bytes is None else sympy.Integer(0)),
         sheet.add(total("shared", dynamic=True) if kernel.shared_bytes is None else kernel.shared_bytes),
         sheet.add(total("constant")),

@@ -38,6 +38,8 @@ def finish(kernel: Kernel) -> Kernel:
     for what, bound in (("k.launch_bound", kernel.max_threads), ("k.registers_per_thread", kernel.registers), given):
         if bound is not None:
             _known((bound,), set(kernel.params), f"{where}: {what}")
+    if kernel.launch_grid is not None:
+        _known(kernel.launch_grid, set(kernel.params), f"{where}: launch_grid")
     for condition in kernel.requirements:
         _known(condition[1:], set(kernel.params), f"{where}: k.require")
     for buffer in kernel.buffers:

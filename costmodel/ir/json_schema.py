@@ -70,6 +70,12 @@ FIELDS: dict[str, dict[str, Json]] = {
         "max_threads": _maybe("threads of a block as the compiler was told them (__launch_bounds__), null if it was not"),
         "registers": _maybe("registers of a thread where they are known; null lets them be estimated"),
         "shared_bytes": _expression("shared memory of a block where a compiler has told; left out, the arrays are added up"),
+        "launch_grid": _list(
+            _expression("blocks"),
+            "blocks along x, y, z as launched, where block loops take their numbers apart; usually left out",
+            minItems=3,
+            maxItems=3,
+        ),
         "body": _BODY,
     },
     "buffer": {
@@ -123,7 +129,7 @@ FIELDS: dict[str, dict[str, Json]] = {
     },
 }
 """Fields of each object, in the order in which they are written."""
-OPTIONAL = frozenset({"shared_bytes"})
+OPTIONAL = frozenset({"shared_bytes", "launch_grid"})
 """Fields that may be left out."""
 _NODES = ("loop", "guard", "statement", "barrier")
 

@@ -33,6 +33,7 @@ def packed(kernel: Kernel) -> dict[str, Any]:
         "buffers": [pack.buffer(b) for b in kernel.buffers],
         "requirements": [pack.condition(c) for c in kernel.requirements],
         "limits": [None if e is None else pack.table.put(e) for e in limits],
+        "launch_grid": None if kernel.launch_grid is None else pack.table.put_all(kernel.launch_grid),
         "body": [pack.node(n) for n in kernel.body],
         "expressions": pack.table.rows,
     }
@@ -84,10 +85,12 @@ def unpacked(document: dict[str, Any]) -> Kernel:
     )
     read = _Unpacking(e, buffers)
     threads, registers, shared = (None if n is None else e[n] for n in document["limits"])
+    launch = document["launch_grid"] and tuple(e[n] for n in document["launch_grid"])
     body = tuple(read.node(n) for n in document["body"])
     return Kernel(
         document["name"], tuple(document["params"]), tuple((n, v) for n, v in document["statics"]), buffers,
-        tuple(read.condition(c) for c in document["requirements"]), body, threads, registers, shared, tuple(sites_of(body)),
+        tuple(read.condition(c) for c in document["requirements"]), body, threads, registers, shared,
+        launch, tuple(sites_of(body)),
     )  # fmt: skip
 
 

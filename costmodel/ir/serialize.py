@@ -58,6 +58,7 @@ def to_json(kernel: Kernel) -> str:
         "registers": None if kernel.registers is None else to_text(kernel.registers),
         "body": [_node(n) for n in kernel.body],
         **({} if kernel.shared_bytes is None else {"shared_bytes": to_text(kernel.shared_bytes)}),
+        **({} if kernel.launch_grid is None else {"launch_grid": _texts(kernel.launch_grid)}),
     }
     return json.dumps(document, indent=1)
 
@@ -152,8 +153,15 @@ class _Reader:
                 None if d["max_threads"] is None else self.expression(d["max_threads"], self.symbols),
                 None if d["registers"] is None else self.expression(d["registers"], self.symbols),
                 None if "shared_bytes" not in d else self.expression(d["shared_bytes"], self.symbols),
+                None if "launch_grid" not in d else self.three(d["launch_grid"]),
             )
         )  # fmt: skip
+
+    def three(self, texts: list[Any]) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
+        if len(texts) != 3:
+            raise DescriptionError(f"kernel JSON: launch_grid: expected blocks along x, y and z, got {texts!r}")
+        x, y, z = (self.expression(text, self.symbols) for text in texts)
+        return x, y, z
 
     def buffer(self, entry: Any) -> Buffer:
         d = _take(entry, "buffers", "buffer")

@@ -193,6 +193,8 @@ class Kernel:
     """Registers of one thread where the author knows them; None lets them be estimated."""
     shared_bytes: sympy.Expr | None = None
     """Shared memory of one block where a compiler has told; None adds up the arrays, which a compiler may overlay."""
+    launch_grid: tuple[sympy.Expr, sympy.Expr, sympy.Expr] | None = None
+    """Blocks along x, y, z as the host launches them, where the block loops take their numbers apart; None where these are it."""
     sites: tuple[Site, ...] = field(default=(), compare=False, repr=False)
     """Every leaf with its loops and guards, in program order; filled in by `finish`."""
 
@@ -211,6 +213,10 @@ class Kernel:
     def grid_shape(self) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
         """Blocks of the grid along x, y, z."""
         return _shape(self, "block")
+
+    def launch_shape(self) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr]:
+        """The grid that limits of a launch hold for."""
+        return self.launch_grid or self.grid_shape()
 
 
 def sites_of(body: tuple[Node, ...], loops: tuple[Loop, ...] = (), guards: tuple[Guard, ...] = ()) -> Iterator[Site]:

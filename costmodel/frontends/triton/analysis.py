@@ -73,9 +73,11 @@ def analysed(
     requirements += [("==", Mod(builder.expression(a), builder.expression(b)), sympy.Integer(0)) for a, b in axes.even]
     used = {a.buffer.name for s in _sites(body) for a in s}
     statics = tuple((n, v) for n, v in constexprs.items() if isinstance(v, int | str) and is_identifier(n))
+    x, y, z = (builder.expression(e) for e in extents)
     kernel = Kernel(
         name, tuple(sizes), statics, tuple(b for b in builder.buffers.values() if b.name in used), tuple(requirements), body,
         sympy.Integer(compiled.threads), sympy.Integer(compiled.registers), sympy.Integer(compiled.shared_bytes),
+        (x, y, z) if len(axes.extents) > sum(e != ONE for e in extents) else None,
     )  # fmt: skip
     notes = (*reading.notes, *axes.notes, *wrapped)
     finished = finish(kernel) if plain(algebra, events) else checked(finish(kernel), builder.places)

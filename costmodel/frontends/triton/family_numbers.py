@@ -226,9 +226,10 @@ def _mapped(kernel: Kernel, change: _Change, names: _Names) -> Kernel:
 
     body = tuple(node(n) for n in kernel.body)
     most = None if kernel.max_threads is None else each(kernel.max_threads)
+    x, y, z = (None, None, None) if kernel.launch_grid is None else (each(e) for e in kernel.launch_grid)
     return Kernel(
         kernel.name, kernel.params, kernel.statics, tuple(buffers.values()), tests(kernel.requirements), body, most, None,
-        kernel.shared_bytes,
+        kernel.shared_bytes, None if x is None or y is None or z is None else (x, y, z),
     )  # fmt: skip
 
 

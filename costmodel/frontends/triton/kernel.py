@@ -87,7 +87,8 @@ class TritonKernel:
         where = f"{self.source}, " if self.source else ""
         made = "compiled" if self.resources == "compiled" else "lowered"
         title = f"{cost.kernel} ({where}{made} for sm_{self.capability})"
-        return replace(cost, kernel=title, warnings=(*cost.warnings, *self.notes))
+        known = self.resources == "compiled"
+        return replace(cost, kernel=title, registers_known=known, warnings=(*cost.warnings, *self.notes))
 
     def _check(self, device: Device) -> None:
         """Refuse a device that the code does not run on: of an older generation, or another one from sm_90 on.
