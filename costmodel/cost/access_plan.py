@@ -13,11 +13,13 @@ from costmodel.cost.sharing import Role
 from costmodel.cost.sheet import Sheet
 from costmodel.cost.trips import mean_extent
 from costmodel.cost.unions import Union
+from costmodel.counts.affine import HasExtent, affine_terms, below_zero, delinearised
 from costmodel.counts.footprint import footprint
 from costmodel.counts.nests import executions
-from costmodel.ir import Access, Kernel, Loop, Site, Statement
+from costmodel.errors import UnsupportedError
+from costmodel.ir import Access, Guard, Kernel, Loop, Site, Statement, facts_of
 from costmodel.ir.checks import describe
-from costmodel.symbols import FloorDiv, Maximum, Minimum, Mod, Program, compile_program
+from costmodel.symbols import Condition, FloorDiv, Maximum, Minimum, Mod, Program, compile_program
 
 __all__ = ["AccessPlan", "ScopePlan", "Sheets", "access_plan"]
 
@@ -64,6 +66,8 @@ class AccessPlan:
     """Where blocks are swizzled: the offset of a block's part from block indices `block_x`, `block_y`, `block_z`."""
     filled: tuple[int, int] | None
     """Handles: executions that guards on block indices let pass, and all; None where there are no such guards."""
+    alive: int | None
+    """Handle: blocks of which some thread may pass the guards, where a footprint does not know them; else None."""
     per_address: int
     """Handle: requests that share one computed address: unrolled steps along the last dimension are immediate offsets."""
     staged: bool
@@ -126,6 +130,7 @@ def access_plan(
         array=sheet.add(access.buffer.size_bytes),
         tile=None,
         filled=None,
+        alive=None,
         per_address=sheet.add(_requests_per_address(site, access)),
         staged=staged,
         follows=role.follows if role else None,
@@ -152,7 +157,8 @@ def access_plan(
         passes_of_wave.append(touched((*blocks, *inside(site, depth)), waves))
     together = footprint(kernel, site, access, (*blocks, *inside(site, 0)))
     step = StepPlan(tuple(waves.add(e) for e in together.steps[::2]), tuple(waves.add(e) for e in together.steps[1::2]))
-    threads = inside(site, len(serial))
+    threads, whole = inside(site, len(serial)), touched(site.loops, sheet)
+    alive = None if whole.certain else _alive(kernel, union.site)
     depth = common_depth(role.repeats.site, site) if role and role.repeats else 0
     return replace(
         bare,
@@ -161,16 +167,42 @@ def access_plan(
         singly=footprint_plan((union.singly(kernel, threads),), site, threads, sheet) if kind == "load" else None,
         span=touched((*blocks, *inside(site, 0)), spans),
         step=step,
-        whole=touched(site.loops, sheet),
+        whole=whole,
         tile=_tile(site, access),
         filled=_filled(kernel, union.site, sheet),
+        alive=None if alive is None else sheet.add(alive),
         around=tuple(loop.index.name for loop in serial[:depth]),
         fresh=fresh_plan(kernel, site, count, role.fresh, depth, (sheet, waves, spans)) if role and role.fresh else None,
     )
 
 
+def _alive(kernel: Kernel, site: Site) -> sympy.Expr | None:
+    """Blocks of which some thread may pass: each condition with all other loops where it is met most easily."""
+    blocks = tuple(loop for loop in site.loops if loop.kind == "block")
+    met: list[Condition] = []
+    for form in (e for g in site.guards if g.fraction is None for c in g.conditions for e in below_zero(c) or []):
+        table: dict[sympy.Symbol, HasExtent] = {loop.index: loop for loop in site.loops}
+        (flat,), _ = delinearised((form,), table, facts_of(kernel.requirements))
+        terms = affine_terms(flat, set(table))
+        moving = {loop.index for loop in blocks} & (terms[0].keys() if terms else set())
+        if terms is None or not moving:
+            continue
+        reach = [Minimum(c * (table[i].extent - 1), sympy.Integer(0)) for i, c in terms[0].items() if i not in moving]
+        least = sum(reach, terms[1])
+        if not least.free_symbols & table.keys():
+            met.append(("<", sum((c * i for i, c in terms[0].items() if i in moving), least), sympy.Integer(0)))
+    if not met:
+        return None
+    try:
+        return executions(kernel, replace(site, guards=(Guard(tuple(met), ()),)), blocks)
+    except UnsupportedError:
+        return None
+
+
 def _alike(site: Site, access: Access) -> sympy.Expr:
-    """Iterations of loops over blocks and in threads that change nothing about a request."""
+    """Iterations of loops over blocks and in threads that change nothing about a request, nor whether it is made."""
+    if any(g.fraction is not None for g in site.guards):
+        return sympy.Integer(1)
     felt = set().union(*(e.free_symbols for e in (*access.index, access.width, *(o.extent for o in site.loops))))
     felt |= {s for g in site.guards for c in g.conditions for e in c[1:] for s in e.free_symbols}
     others = (loop for loop in site.loops if loop.kind != "thread" and loop.index not in felt)

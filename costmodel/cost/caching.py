@@ -31,7 +31,6 @@ from costmodel.cost.memory import AccessTotals, in_l1, is_atomic
 from costmodel.cost.scopes import WAVE
 from costmodel.cost.warmth import BACK_TO_BACK, Warm, lost_between_launches
 from costmodel.device import Device
-from costmodel.ir import Access
 from costmodel.symbols import Program
 
 __all__ = ["fill_caches", "united_bytes"]
@@ -64,9 +63,9 @@ def fill_caches(launch: Launch, accesses: list[AccessTotals], warm: Warm | int =
         assert t.plan.whole is not None
         t.array_bytes = launch.floats[t.plan.array]
         t.footprint_bytes = np.minimum(sheet.bytes(t.plan.whole, _itemsize(t), coarse), most[id(t.plan.access)])
-        if not t.plan.whole.certain:
+        if t.plan.alive is not None:
             of_block = sheet.bytes(t.plan.scopes[0].footprint, _itemsize(t), coarse)
-            t.footprint_bytes = np.minimum(t.footprint_bytes, of_block * _full_blocks(t, launch.floats, launch.blocks))
+            t.footprint_bytes = np.minimum(t.footprint_bytes, of_block * launch.floats[t.plan.alive])
         if t.plan.repeats is not None:
             t.new = _new(t, sheet, t.footprint_bytes, "whole", launch.floats, coarse)
     everything = united_bytes(used)
@@ -187,7 +186,8 @@ def _missed(
     inner_lost = {loops: lost_by_age(size, capacity) for loops, size in sets.items()}
     loads = [t for t in used if t.plan.kind == "load"]
     alone, shared = _summed(loads), united_bytes(loads)
-    passed = _Passed(_stored(used, steps), np.maximum(concurrent, 1.0))
+    stored, together = _stored(used, steps), np.maximum(concurrent, 1.0)
+    touched: dict[int, tuple[dict[_Loops, Floats], dict[_Loops, Floats]]] = {}
     for t in used:
         if device.l2.channels and t.plan.step is not None:
             strides, extents = [inner.whole[h] for h in t.plan.step.strides], [inner.whole[h] for h in t.plan.step.extents]
@@ -218,24 +218,22 @@ def _missed(
         first = np.minimum(fetched, t.footprint_bytes)
         own_part = shared[t.plan.access.buffer.name] / np.maximum(alone.get(t.plan.access.buffer.name, _nothing()), 1.0)
         t.dram_bytes = first * np.minimum(own_part, 1.0) * between[t.plan.access.buffer.name][1] + (fetched - first)
-        new_of_block, new_of_wave = _ONE, _ONE
+        names = [s.loops for s in scopes]
         if t.plan.repeats is not None:
             depth = len(t.plan.around)
             new_of_block = _new(t, sheet, prints[id(t.plan)][depth], "block", f, device.l2.sector_bytes)
             new_of_wave = np.maximum(_new(t, inner, own[depth], "wave", f, coarse), t.new)
             new_of_row = np.clip(_new(t, of_rows, rows[id(t.plan)], "span", f, coarse), t.new, new_of_wave)
             new_of_layer = np.clip(_new(t, of_layers, layers[id(t.plan)], "span", f, coarse), t.new, new_of_row)
-            block, in_wave = passed.since(t.plan.repeats, t.plan.around)
-            gone = np.where(share > 0.0, lost_by_age(block / np.maximum(share, 1.0), 1.0), 1.0)
-            again = (1.0 - new_of_wave) * lost_by_age(in_wave, capacity) + (new_of_wave - new_of_row) * outer_lost[0]
+            in_block, in_wave = (sizes[t.plan.around] for sizes in touched[id(t.plan.repeats)])
+            written = stored.get(t.plan.around, _nothing())  # by a block and a wave, while they keep what they read
+            gone = np.where(share > 0.0, lost_by_age((in_block + written / together) / np.maximum(share, 1.0), 1.0), 1.0)
+            again = (1.0 - new_of_wave) * lost_by_age(in_wave + written, capacity) + (new_of_wave - new_of_row) * outer_lost[0]
             again = again + (new_of_row - new_of_layer) * outer_lost[1] + (new_of_layer - t.new) * whole_lost
             t.l2_bytes = t.l2_bytes * (new_of_block + (1.0 - new_of_block) * gone)
             t.dram_bytes = np.minimum(t.dram_bytes * t.new + fetched * again, np.minimum(t.l2_bytes * coarser, asked))
         t.profiled_bytes = t.dram_bytes
-        passed.add(t, prints[id(t.plan)], own, new_of_block, new_of_wave)
-
-
-_ONE = np.ones(1)
+        touched[id(t.plan.access)] = dict(zip(names, prints[id(t.plan)], strict=True)), dict(zip(names, own, strict=True))
 
 
 def _new(t: AccessTotals, values: Values, own_bytes: Floats, level: str, f: list[Any], granule: int) -> Floats:
@@ -244,28 +242,6 @@ def _new(t: AccessTotals, values: Values, own_bytes: Floats, level: str, f: list
     if p is None:
         return _nothing()
     return new_share(values, getattr(p, level), own_bytes, missing_share(p, f), _itemsize(t), granule)
-
-
-class _Passed:
-    """What the loads up to now, in the order of the program, have brought into the caches."""
-
-    def __init__(self, stored: Mapping[_Loops, Floats], concurrent: Floats) -> None:
-        self.stored, self.concurrent = stored, concurrent
-        self.loads: list[tuple[Access, dict[_Loops, tuple[Floats, Floats]]]] = []
-
-    def add(self, t: AccessTotals, block: list[Floats], wave: list[Floats], new_of_block: Floats, new_of_wave: Floats) -> None:
-        """Take in what one pass of each scope of a load touches."""
-        sizes = zip(block, wave, strict=True)
-        touched = {s.loops: (b * new_of_block, w * new_of_wave) for s, (b, w) in zip(t.plan.scopes, sizes, strict=True)}
-        self.loads.append((t.plan.access, touched))
-
-    def since(self, access: Access, around: _Loops) -> tuple[Floats, Floats]:
-        """Bytes of a block and of a wave, in one pass of the loops around, from a load on; with all that is stored in it."""
-        start = next(n for n, (other, _) in enumerate(self.loads) if other is access)
-        inside = [touched[around] for _, touched in self.loads[start:] if around in touched]
-        block, wave = (sum(sizes[1:], sizes[0]) for sizes in zip(*inside, strict=True))
-        stored = self.stored.get(around, _nothing())
-        return block + stored / self.concurrent, wave + stored
 
 
 def _stored(used: list[AccessTotals], steps: Mapping[int, list[Floats]]) -> dict[_Loops, Floats]:

@@ -50,7 +50,7 @@ class Role:
     addressed: bool
     """False where an earlier member has computed the address up to a distance along the last dimension."""
     repeats: Union | None = None
-    """Earlier loads, in other loops, of some of the same elements."""
+    """Earlier loads, in other loops, of some of the same elements: the last that may have touched all of them."""
     fresh: Fresh | None = None
     """Of a load that repeats another: what is new of it; None where nothing is."""
 
@@ -82,6 +82,8 @@ class _Member:
     access: Access
     distances: tuple[int, ...]
     bounds: _Bounds
+    inner: tuple[str, ...]
+    """Of these, what does not keep the load's index within a bound."""
     still: tuple[bool, ...]
     """Dimensions that no loop moves."""
 
@@ -97,7 +99,7 @@ def roles(kernel: Kernel) -> dict[int, Role]:
         for members in places.values():
             first = members[0]
             met = [e for e in earlier if _may_meet(e, members)]
-            repeats = _union(met[0]) if met else None
+            repeats = _union(_latest(met, members)) if met else None
             found[id(first.access)] = Role(_union(members), None, True, repeats, _fresh(met, members) if met else None)
             rows = {first.distances[:-1]}
             for m in members[1:]:
@@ -107,10 +109,16 @@ def roles(kernel: Kernel) -> dict[int, Role]:
     return found
 
 
+def _latest(earlier: list[list[_Member]], members: list[_Member]) -> list[_Member]:
+    """The last of the earlier loads that have all distances of these; the first of all where none has."""
+    own = {m.distances for m in members}
+    return next((e for e in reversed(earlier) if own <= {m.distances for m in e}), earlier[0])
+
+
 def _place(m: _Member) -> tuple[str, ...]:
-    """The loops around a load, and how they move it."""
+    """The loops around a load, how they move it, and the guards that choose among threads, not among elements."""
     form = (to_text(i - d) for i, d in zip(m.access.index, m.distances, strict=True))
-    return (*(loop.index.name for loop in m.site.loops), to_text(m.access.width), *form)
+    return (*(loop.index.name for loop in m.site.loops), to_text(m.access.width), *form, *m.inner)
 
 
 def _may_meet(earlier: list[_Member], later: list[_Member]) -> bool:
@@ -210,18 +218,18 @@ def _member(
     edges: set[sympy.Expr] = set()
     for d, position in enumerate(access.index):
         constant, rest = expanded(position).as_coeff_Add()
-        distances.append(int(constant) if constant.is_Integer else 0)
+        distances.append(int(constant))
         width = access.width if d == len(access.index) - 1 else sympy.Integer(1)
-        terms = affine_terms(rest if constant.is_Integer else position, set(places))
+        terms = affine_terms(rest, set(places))
         if terms is None:
             shape.append(f"{to_text(rest.xreplace(places))} by {to_text(width)}")
             continue
         moved = sympy.Add(*(c * places[i] for i, c in terms[0].items()))
         edges |= {moved, expanded(-moved)} if terms[0] else set()
-        shape.append(f"{_reach(terms[0], site, width)} + {to_text(terms[1])}")
-    shape += sorted(form for form, (_, moved) in bounds.items() if moved is None or moved not in edges)
+        shape.append(_reach(terms[0], site, width) if terms[1] == 0 else f"{to_text(rest)} by {to_text(width)}")
+    inner = tuple(sorted(form for form, (_, moved) in bounds.items() if moved is None or moved not in edges))
     still = tuple(not position.free_symbols & places.keys() for position in access.index)
-    return tuple(shape), _Member(site, access, tuple(distances), {f: b for f, (b, _) in bounds.items()}, still)
+    return tuple(shape), _Member(site, access, tuple(distances), {f: b for f, (b, _) in bounds.items()}, inner, still)
 
 
 def _reach(coefficients: Mapping[sympy.Symbol, sympy.Expr], site: Site, width: sympy.Expr) -> str:
