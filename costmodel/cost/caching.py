@@ -220,18 +220,15 @@ def _missed(
         t.dram_bytes = first * np.minimum(own_part, 1.0) * between[t.plan.access.buffer.name][1] + (fetched - first)
         names = [s.loops for s in scopes]
         if t.plan.repeats is not None:
-            depth = len(t.plan.around)
-            new_of_block = _new(t, sheet, prints[id(t.plan)][depth], "block", f, device.l2.sector_bytes)
-            new_of_wave = np.maximum(_new(t, inner, own[depth], "wave", f, coarse), t.new)
-            new_of_row = np.clip(_new(t, of_rows, rows[id(t.plan)], "span", f, coarse), t.new, new_of_wave)
-            new_of_layer = np.clip(_new(t, of_layers, layers[id(t.plan)], "span", f, coarse), t.new, new_of_row)
             in_block, in_wave = (sizes[t.plan.around] for sizes in touched[id(t.plan.repeats)])
-            written = stored.get(t.plan.around, _nothing())  # by a block and a wave, while they keep what they read
+            depth, written = len(t.plan.around), stored.get(t.plan.around, _nothing())  # while they keep what they read
+            new = _new(t, sheet, prints[id(t.plan)][depth], "block", f, device.l2.sector_bytes)
             gone = np.where(share > 0.0, lost_by_age((in_block + written / together) / np.maximum(share, 1.0), 1.0), 1.0)
-            again = (1.0 - new_of_wave) * lost_by_age(in_wave + written, capacity) + (new_of_wave - new_of_row) * outer_lost[0]
-            again = again + (new_of_row - new_of_layer) * outer_lost[1] + (new_of_layer - t.new) * whole_lost
-            t.l2_bytes = t.l2_bytes * (new_of_block + (1.0 - new_of_block) * gone)
-            t.dram_bytes = np.minimum(t.dram_bytes * t.new + fetched * again, np.minimum(t.l2_bytes * coarser, asked))
+            waves_ago = [*zip((of_rows, of_layers), (rows, layers), outer_lost, strict=True)]
+            lost = lost_by_age(in_wave + written, capacity)
+            once_more = fetched * _once_more(t, own[depth], inner, lost, waves_ago, whole_lost, f, coarse)
+            t.l2_bytes = t.l2_bytes * (new + (1.0 - new) * gone)
+            t.dram_bytes = np.minimum(t.dram_bytes * t.new + once_more, np.minimum(t.l2_bytes * coarser, asked))
         t.profiled_bytes = t.dram_bytes
         touched[id(t.plan.access)] = dict(zip(names, prints[id(t.plan)], strict=True)), dict(zip(names, own, strict=True))
 
@@ -242,6 +239,37 @@ def _new(t: AccessTotals, values: Values, own_bytes: Floats, level: str, f: list
     if p is None:
         return _nothing()
     return new_share(values, getattr(p, level), own_bytes, missing_share(p, f), _itemsize(t), granule)
+
+
+def _once_more(
+    t: AccessTotals,
+    of_wave: Floats,
+    inner: Values,
+    lost: Floats,
+    waves_ago: Sequence[tuple[Values, Mapping[int, Floats], Floats]],
+    whole_lost: Floats,
+    f: list[Any],
+    granule: int,
+) -> Floats:
+    """Part of a load's bytes that earlier loads of its family have brought in and the cache has lost.
+
+    Args:
+        t: the load.
+        of_wave: what it touches in a wave.
+        inner: formulas for a wave.
+        lost: share of what earlier loads of the same wave brought in that is gone.
+        waves_ago: formulas for a row of waves, what it touches in one, the share that is gone after a wave; the same of a layer.
+        whole_lost: share that is gone after a layer.
+        f: formulas of sizes.
+        granule: bytes of a sector of memory.
+    """
+    new = np.maximum(_new(t, inner, of_wave, "wave", f, granule), t.new)
+    gone = (1.0 - new) * lost
+    for values, touched, lost_after in waves_ago:
+        within = np.clip(_new(t, values, touched[id(t.plan)], "span", f, granule), t.new, new)
+        gone, new = gone + (new - within) * lost_after, within
+    total: Floats = gone + (new - t.new) * whole_lost
+    return total
 
 
 def _stored(used: list[AccessTotals], steps: Mapping[int, list[Floats]]) -> dict[_Loops, Floats]:
