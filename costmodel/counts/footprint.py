@@ -2,7 +2,7 @@
 
 Dimensions that share no loop multiply. Within one, `t % D` and `t // D` of a dense thread id become
 two independent virtual loops, and an affine form over a box has `Distinct` values (see
-`symbols.distinct_values`). Guards `i < n` and `i >= m` on a dimension whose index is that same `i` cap it.
+`symbols.distinct_values`). A guard `i < n` on a dimension whose index is that same `i` caps it.
 Whatever is left is bounded by the number of iterations and by the size of the dimension; such a
 count is flagged as an upper bound.
 """
@@ -172,7 +172,7 @@ def _capped(
     used_guards: set[int],
     every: set[sympy.Symbol],
 ) -> sympy.Expr | None:
-    """The count under guards that bound this very index, where the index is dense from 0 (and shifted on from there)."""
+    """The count under a guard `index < limit` on this very index, where the index is dense from 0 (and shifted on from there)."""
     aside = {i for i in coefficients if i.name.startswith(SHIFT)}
     guarded = {i: c for i, c in coefficients.items() if i not in aside}
     dense = dense_extent(guarded, loops) if guarded else None
@@ -180,18 +180,12 @@ def _capped(
         return None
     total = sympy.Add(*(c * i for i, c in guarded.items()))
     beyond = sum((loops[i].extent - 1 for i in aside), sympy.Integer(0))
-    known = every | loops.keys()
-    ends = [(n, expanded(total - guard)) for n, guard in enumerate(guards)]
-    starts = [(n, expanded(total + guard) + 1) for n, guard in enumerate(guards)]
-    below = next((e for e in ends if not e[1].free_symbols & known), None)
-    above = next((e for e in starts if not e[1].free_symbols & known), None)
-    if below is None and above is None:
-        return None
-    zero = sympy.Integer(0)
-    used_guards |= {e[0] for e in (below, above) if e is not None}
-    end = dense if below is None else Minimum(below[1], dense)
-    start = zero if above is None else Maximum(zero, above[1])
-    return Maximum(zero, end - start) + beyond
+    for n, guard in enumerate(guards):
+        bound = expanded(total - guard)
+        if not bound.free_symbols & (every | loops.keys()):
+            used_guards.add(n)
+            return Maximum(sympy.Integer(0), Minimum(bound, dense)) + beyond
+    return None
 
 
 def merged(
