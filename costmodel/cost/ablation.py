@@ -47,6 +47,7 @@ def ideal_access(a: AccessTotals, device: Device, without: frozenset[str]) -> No
     if space == "global" and "coalescing" in without:
         a.sectors = np.minimum(a.sectors, a.requested_bytes / device.l2.sector_bytes)
         a.lines = np.minimum(a.lines, a.requested_bytes / device.l1.line_bytes)
+        a.asked_bytes = np.minimum(a.asked_bytes, a.requested_bytes)
         a.cycles = np.minimum(a.cycles, np.maximum(issue, a.requested_bytes / device.l1.bytes_per_cycle))
     if space == "shared" and "bank conflicts" in without:
         a.wavefronts = np.minimum(a.wavefronts, a.requested_bytes / (device.shared.banks * device.shared.bank_bytes))

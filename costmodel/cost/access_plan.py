@@ -7,19 +7,21 @@ from dataclasses import dataclass, replace
 import sympy
 
 from costmodel.cost.footprints import FootprintPlan, StepPlan, footprint_plan
-from costmodel.cost.sharing import Part, Role
+from costmodel.cost.fresh import FreshPlan, fresh_plan
+from costmodel.cost.scopes import common_depth, in_step, inside
+from costmodel.cost.sharing import Role
 from costmodel.cost.sheet import Sheet
 from costmodel.cost.trips import mean_extent
+from costmodel.cost.unions import Union
+from costmodel.counts.affine import HasExtent, affine_terms, below_zero, delinearised
 from costmodel.counts.footprint import footprint
 from costmodel.counts.nests import executions
-from costmodel.ir import Access, Kernel, Loop, Site, Statement
+from costmodel.errors import UnsupportedError
+from costmodel.ir import Access, Guard, Kernel, Loop, Site, Statement, facts_of
 from costmodel.ir.checks import describe
-from costmodel.symbols import FloorDiv, Maximum, Minimum, Mod, Program, compile_program, size
+from costmodel.symbols import Condition, FloorDiv, Maximum, Minimum, Mod, Program, compile_program
 
-__all__ = ["WAVE", "AccessPlan", "ScopePlan", "Sheets", "access_plan"]
-
-WAVE = ("wave_x", "wave_y", "wave_z")
-"""Columns that give the blocks of one wave along x, y, z."""
+__all__ = ["AccessPlan", "ScopePlan", "Sheets", "access_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class AccessPlan:
     """Where blocks are swizzled: the offset of a block's part from block indices `block_x`, `block_y`, `block_z`."""
     filled: tuple[int, int] | None
     """Handles: executions that guards on block indices let pass, and all; None where there are no such guards."""
+    alive: int | None
+    """Handle: blocks of which some thread may pass the guards, where a footprint does not know them; else None."""
     per_address: int
     """Handle: requests that share one computed address: unrolled steps along the last dimension are immediate offsets."""
     staged: bool
@@ -72,8 +76,14 @@ class AccessPlan:
     """A load that brings in this one's elements too (see `cost.sharing`)."""
     addressed: bool
     """Whether its address is computed, not a known distance from another's."""
+    alike: int
+    """Handle: how often the same requests are made, in loops that neither move the access nor steer a guard."""
     repeats: Access | None
-    """An earlier load, in other loops, of the same elements."""
+    """An earlier load, in other loops, of some of the same elements."""
+    around: tuple[str, ...]
+    """Serial loops around both."""
+    fresh: FreshPlan | None
+    """What is new of a load that repeats another; None where nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,50 +123,90 @@ def access_plan(
         scopes=(),
         wave=(),
         singly=None,
-        members=len(role.members) if role else 1,
+        members=len(role.union.distances) if role and role.union else 1,
         span=None,
         step=None,
         whole=None,
         array=sheet.add(access.buffer.size_bytes),
         tile=None,
         filled=None,
+        alive=None,
         per_address=sheet.add(_requests_per_address(site, access)),
         staged=staged,
         follows=role.follows if role else None,
         addressed=role.addressed if role else True,
-        repeats=role.repeats if role else None,
+        alike=sheet.add(_alike(site, access)),
+        repeats=role.repeats.access if role and role.repeats else None,
+        around=(),
+        fresh=None,
     )
     if access.buffer.space != "global" or bare.follows is not None:
         return bare
+    union = role.union if role and role.union else Union(site, access, ((0,) * len(access.index),))
+    serial, blocks = site.serial(), in_step(site)
 
     def touched(over: tuple[Loop, ...], into: Sheet) -> FootprintPlan:
-        sums = role.unions(kernel, site, over) if role else ((Part(1, access, footprint(kernel, site, access, over)),),)
-        return footprint_plan(sums, site, over, into)
+        return footprint_plan(union.parts(kernel, over), site, over, into)
 
-    serial = site.serial()
-    threads = tuple(loop for loop in site.loops if loop.kind == "thread")
-    truncated = tuple(replace(loop, extent=size(WAVE[loop.axis])) if loop.kind == "block" else loop for loop in site.loops)
-    blocks = tuple(loop for loop in truncated if loop.kind == "block")
     scopes, passes_of_wave = [], []
     for depth in range(len(serial) + 1):
         passes = sympy.Mul(*(mean_extent(loop, site.loops) for loop in serial[:depth]))
-        plan = touched((*threads, *serial[depth:]), sheet)
+        plan = touched(inside(site, depth), sheet)
         straight = depth < len(serial) and all(loop.unroll != 1 for loop in serial[depth:])
         scopes.append(ScopePlan(plan, sheet.add(passes), tuple(loop.index.name for loop in serial[:depth]), straight))
-        passes_of_wave.append(touched((*blocks, *threads, *serial[depth:]), waves))
-    together = footprint(kernel, site, access, truncated)
+        passes_of_wave.append(touched((*blocks, *inside(site, depth)), waves))
+    together = footprint(kernel, site, access, (*blocks, *inside(site, 0)))
     step = StepPlan(tuple(waves.add(e) for e in together.steps[::2]), tuple(waves.add(e) for e in together.steps[1::2]))
+    threads, whole = inside(site, len(serial)), touched(site.loops, sheet)
+    alive = None if whole.certain else _alive(kernel, union.site)
+    depth = common_depth(role.repeats.site, site) if role and role.repeats else 0
     return replace(
         bare,
         scopes=tuple(scopes),
         wave=tuple(passes_of_wave),
-        singly=footprint_plan((role.singly(kernel, site, threads),), site, threads, sheet) if role else None,
-        span=touched((*blocks, *threads, *serial), spans),
+        singly=footprint_plan((union.singly(kernel, threads),), site, threads, sheet) if kind == "load" else None,
+        span=touched((*blocks, *inside(site, 0)), spans),
         step=step,
-        whole=touched(site.loops, sheet),
+        whole=whole,
         tile=_tile(site, access),
-        filled=_filled(kernel, site, sheet),
+        filled=_filled(kernel, union.site, sheet),
+        alive=None if alive is None else sheet.add(alive),
+        around=tuple(loop.index.name for loop in serial[:depth]),
+        fresh=fresh_plan(kernel, site, count, role.fresh, depth, (sheet, waves, spans)) if role and role.fresh else None,
     )
+
+
+def _alive(kernel: Kernel, site: Site) -> sympy.Expr | None:
+    """Blocks of which some thread may pass: each condition with all other loops where it is met most easily."""
+    blocks = tuple(loop for loop in site.loops if loop.kind == "block")
+    met: list[Condition] = []
+    for form in (e for g in site.guards if g.fraction is None for c in g.conditions for e in below_zero(c) or []):
+        table: dict[sympy.Symbol, HasExtent] = {loop.index: loop for loop in site.loops}
+        (flat,), _ = delinearised((form,), table, facts_of(kernel.requirements))
+        terms = affine_terms(flat, set(table))
+        moving = {loop.index for loop in blocks} & (terms[0].keys() if terms else set())
+        if terms is None or not moving:
+            continue
+        reach = [Minimum(c * (table[i].extent - 1), sympy.Integer(0)) for i, c in terms[0].items() if i not in moving]
+        least = sum(reach, terms[1])
+        if not least.free_symbols & table.keys():
+            met.append(("<", sum((c * i for i, c in terms[0].items() if i in moving), least), sympy.Integer(0)))
+    if not met:
+        return None
+    try:
+        return executions(kernel, replace(site, guards=(Guard(tuple(met), ()),)), blocks)
+    except UnsupportedError:
+        return None
+
+
+def _alike(site: Site, access: Access) -> sympy.Expr:
+    """Iterations of loops over blocks and in threads that change nothing about a request, nor whether it is made."""
+    if any(g.fraction is not None for g in site.guards):
+        return sympy.Integer(1)
+    felt = set().union(*(e.free_symbols for e in (*access.index, access.width, *(o.extent for o in site.loops))))
+    felt |= {s for g in site.guards for c in g.conditions for e in c[1:] for s in e.free_symbols}
+    others = (loop for loop in site.loops if loop.kind != "thread" and loop.index not in felt)
+    return sympy.Mul(*(loop.extent for loop in others if not loop.extent.free_symbols & {o.index for o in site.loops}))
 
 
 def _filled(kernel: Kernel, site: Site, sheet: Sheet) -> tuple[int, int] | None:

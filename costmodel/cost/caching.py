@@ -24,11 +24,11 @@ from costmodel.charges.caches import (
 from costmodel.charges.channels import channel_efficiency
 from costmodel.charges.occupancy import shared_allocation
 from costmodel.charges.rows import row_efficiency
-from costmodel.cost.access_plan import WAVE
 from costmodel.cost.footprints import Values
+from costmodel.cost.fresh import missing_share, new_share
 from costmodel.cost.launch import Launch, whole_rows
 from costmodel.cost.memory import AccessTotals, in_l1, is_atomic
-from costmodel.cost.plan import Plan
+from costmodel.cost.scopes import WAVE
 from costmodel.cost.warmth import BACK_TO_BACK, Warm, lost_between_launches
 from costmodel.device import Device
 from costmodel.symbols import Program
@@ -56,18 +56,24 @@ def fill_caches(launch: Launch, accesses: list[AccessTotals], warm: Warm | int =
     used = [t for t in accesses if t.plan.whole is not None]
     loads = [t for t in used if t.plan.kind == "load"]
     coarse = device.dram.sector_bytes
-    asked = _asked(accesses)
+    asked = _of_family(accesses, [t.sectors for t in accesses])
+    most = _of_family(accesses, [t.asked_bytes / launch.floats[t.plan.alike] for t in accesses])
+    from_memory = _of_family(accesses, [t.asked_bytes for t in accesses])
     for t in used:
         assert t.plan.whole is not None
-        most = asked[id(t.plan.access)] * max(coarse, device.l2.sector_bytes)
         t.array_bytes = launch.floats[t.plan.array]
-        t.footprint_bytes = np.minimum(sheet.bytes(t.plan.whole, _itemsize(t), coarse), most)
+        t.footprint_bytes = np.minimum(sheet.bytes(t.plan.whole, _itemsize(t), coarse), most[id(t.plan.access)])
+        if t.plan.alive is not None:
+            of_block = sheet.bytes(t.plan.scopes[0].footprint, _itemsize(t), coarse)
+            t.footprint_bytes = np.minimum(t.footprint_bytes, of_block * launch.floats[t.plan.alive])
+        if t.plan.repeats is not None:
+            t.new = _new(t, sheet, t.footprint_bytes, "whole", launch.floats, coarse)
     everything = united_bytes(used)
     share = l1_share_bytes(launch.held.blocks_per_sm, shared_allocation(launch.shared_bytes, device), device)
     prints = _from_l2(launch, sheet, share, asked, loads)
     beyond = [replace(t) for t in used] if device.memory_side_cache is not None else used
     for cached, capacity in zip((used, beyond), _capacities(device), strict=False):
-        _missed(launch, cached, lost_between_launches(cached, everything, warm, capacity), prints, share, capacity)
+        _missed(launch, cached, lost_between_launches(cached, everything, warm, capacity), prints, from_memory, share, capacity)
     for t, missed in zip(used, beyond, strict=True):
         t.side_bytes = t.dram_bytes
         t.dram_bytes = np.minimum(missed.dram_bytes, t.side_bytes)
@@ -151,11 +157,13 @@ def _missed(
     used: list[AccessTotals],
     between: Mapping[str, tuple[Floats, Floats]],
     prints: dict[int, list[Floats]],
+    from_memory: Mapping[int, Floats],
     share: Floats,
     capacity: float,
 ) -> None:
     """Fill in what a cache of this capacity, shared by all SMs, fetches and writes back."""
     plan, device, columns, f = launch.plan, launch.device, launch.columns, launch.floats
+    sheet = Values(launch.whole, f)
     resident = np.maximum(launch.held.blocks_per_sm.astype(np.float64), 1.0) * device.sm_count
     concurrent = np.minimum(launch.blocks.astype(np.float64), resident)
     x, y, z = (whole_rows(launch.whole[h], launch.rows) for h in plan.grid)
@@ -165,8 +173,8 @@ def _missed(
     wave = wave_shape(concurrent, grid)
     waves = [g.astype(np.float64) / w for g, w in zip(grid, wave, strict=True)]
     inner = _evaluated(plan.waves, columns, wave)
-    rows = _spans(plan, columns, used, (grid[0], wave[1], wave[2]), coarse)
-    layers = _spans(plan, columns, used, (grid[0], grid[1], wave[2]), coarse)
+    of_rows, of_layers = (_evaluated(plan.spans, columns, (grid[0], y, wave[2])) for y in (wave[1], grid[1]))
+    rows, layers = _spans(of_rows, used, coarse), _spans(of_layers, used, coarse)
     steps = {id(t.plan): [np.minimum(inner.bytes(p, _itemsize(t), coarse), t.footprint_bytes) for p in t.plan.wave] for t in used}
     sets: dict[_Loops, Floats] = {}
     for t in used:
@@ -176,12 +184,10 @@ def _missed(
     outer_lost = [lost_by_age(distance, capacity) for _, _, distance in outer]
     whole_lost = lost_by_age(_total(layers), capacity)
     inner_lost = {loops: lost_by_age(size, capacity) for loops, size in sets.items()}
-    firsts = [t for t in used if t.plan.kind == "load" and t.plan.repeats is None]
-    alone, shared = _summed(firsts), united_bytes(firsts)
-    fetched_before: dict[int, tuple[Floats, Floats]] = {}
-    stores = [t for t in used if t.plan.kind == "store"]
-    of_wave = sum((steps[id(t.plan)][0] for t in stores), _nothing())
-    stored = of_wave / np.maximum(concurrent, 1.0), of_wave  # what a block and a wave write while they keep what they read
+    loads = [t for t in used if t.plan.kind == "load"]
+    alone, shared = _summed(loads), united_bytes(loads)
+    stored, together = _stored(used, steps), np.maximum(concurrent, 1.0)
+    touched: dict[int, tuple[dict[_Loops, Floats], dict[_Loops, Floats]]] = {}
     for t in used:
         if device.l2.channels and t.plan.step is not None:
             strides, extents = [inner.whole[h] for h in t.plan.step.strides], [inner.whole[h] for h in t.plan.step.extents]
@@ -201,7 +207,8 @@ def _missed(
             tiles = _distinct_tiles(t.plan.tile, columns, wave, (grid[0], grid[1]))
             own = own if tiles is None else [np.minimum(w, tiles * p) for w, p in zip(own, prints[id(t.plan)], strict=True)]
         scopes, count = t.plan.scopes, waves[0] * waves[1] * waves[2]
-        fetched = np.minimum(t.l2_bytes * coarser, own[-1] * f[scopes[-1].passes] * np.maximum(count, 1.0))
+        asked = from_memory[id(t.plan.access)]
+        fetched = np.minimum(np.minimum(t.l2_bytes * coarser, asked), own[-1] * f[scopes[-1].passes] * np.maximum(count, 1.0))
         for depth in range(len(scopes) - 2, -1, -1):
             lost = inner_lost[scopes[depth + 1].loops]
             fetched = reused(fetched, own[depth] * f[scopes[depth].passes] * np.maximum(count, 1.0), lost)
@@ -211,13 +218,67 @@ def _missed(
         first = np.minimum(fetched, t.footprint_bytes)
         own_part = shared[t.plan.access.buffer.name] / np.maximum(alone.get(t.plan.access.buffer.name, _nothing()), 1.0)
         t.dram_bytes = first * np.minimum(own_part, 1.0) * between[t.plan.access.buffer.name][1] + (fetched - first)
-        if t.plan.repeats is not None and id(t.plan.repeats) in fetched_before:
-            block, one = fetched_before[id(t.plan.repeats)]
-            gone = np.where(share > 0.0, lost_by_age((block + stored[0]) / np.maximum(share, 1.0), 1.0), 1.0)
-            t.l2_bytes = t.l2_bytes * gone
-            t.dram_bytes = np.minimum(fetched * lost_by_age(one + stored[1], capacity), t.l2_bytes * coarser)
+        names = [s.loops for s in scopes]
+        if t.plan.repeats is not None:
+            in_block, in_wave = (sizes[t.plan.around] for sizes in touched[id(t.plan.repeats)])
+            depth, written = len(t.plan.around), stored.get(t.plan.around, _nothing())  # while they keep what they read
+            new = _new(t, sheet, prints[id(t.plan)][depth], "block", f, device.l2.sector_bytes)
+            gone = np.where(share > 0.0, lost_by_age((in_block + written / together) / np.maximum(share, 1.0), 1.0), 1.0)
+            waves_ago = [*zip((of_rows, of_layers), (rows, layers), outer_lost, strict=True)]
+            lost = lost_by_age(in_wave + written, capacity)
+            once_more = fetched * _once_more(t, own[depth], inner, lost, waves_ago, whole_lost, f, coarse)
+            t.l2_bytes = t.l2_bytes * (new + (1.0 - new) * gone)
+            t.dram_bytes = np.minimum(t.dram_bytes * t.new + once_more, np.minimum(t.l2_bytes * coarser, asked))
         t.profiled_bytes = t.dram_bytes
-        fetched_before[id(t.plan.access)] = (prints[id(t.plan)][0], own[0])
+        touched[id(t.plan.access)] = dict(zip(names, prints[id(t.plan)], strict=True)), dict(zip(names, own, strict=True))
+
+
+def _new(t: AccessTotals, values: Values, own_bytes: Floats, level: str, f: list[Any], granule: int) -> Floats:
+    """Part of what a load touches on a level that no earlier load of its family, in other loops, has."""
+    p = t.plan.fresh
+    if p is None:
+        return _nothing()
+    return new_share(values, getattr(p, level), own_bytes, missing_share(p, f), _itemsize(t), granule)
+
+
+def _once_more(
+    t: AccessTotals,
+    of_wave: Floats,
+    inner: Values,
+    lost: Floats,
+    waves_ago: Sequence[tuple[Values, Mapping[int, Floats], Floats]],
+    whole_lost: Floats,
+    f: list[Any],
+    granule: int,
+) -> Floats:
+    """Part of a load's bytes that earlier loads of its family have brought in and the cache has lost.
+
+    Args:
+        t: the load.
+        of_wave: what it touches in a wave.
+        inner: formulas for a wave.
+        lost: share of what earlier loads of the same wave brought in that is gone.
+        waves_ago: formulas for a row of waves, what it touches in one, the share that is gone after a wave; the same of a layer.
+        whole_lost: share that is gone after a layer.
+        f: formulas of sizes.
+        granule: bytes of a sector of memory.
+    """
+    new = np.maximum(_new(t, inner, of_wave, "wave", f, granule), t.new)
+    gone = (1.0 - new) * lost
+    for values, touched, lost_after in waves_ago:
+        within = np.clip(_new(t, values, touched[id(t.plan)], "span", f, granule), t.new, new)
+        gone, new = gone + (new - within) * lost_after, within
+    total: Floats = gone + (new - t.new) * whole_lost
+    return total
+
+
+def _stored(used: list[AccessTotals], steps: Mapping[int, list[Floats]]) -> dict[_Loops, Floats]:
+    """What a wave stores in one pass of some loops."""
+    sums: dict[_Loops, Floats] = {}
+    for t in (t for t in used if t.plan.kind == "store"):
+        for s, size in zip(t.plan.scopes, steps[id(t.plan)], strict=True):
+            sums[s.loops] = sums.get(s.loops, _nothing()) + size
+    return sums
 
 
 def _evaluated(sheet: Any, columns: Mapping[str, Any], box: Sequence[Ints]) -> Values:
@@ -227,11 +288,8 @@ def _evaluated(sheet: Any, columns: Mapping[str, Any], box: Sequence[Ints]) -> V
     return Values(whole, sheet.floats(whole, given))
 
 
-def _spans(
-    plan: Plan, columns: Mapping[str, Any], used: list[AccessTotals], box: tuple[Ints, Ints, Ints], granule: int
-) -> dict[int, Floats]:
+def _spans(values: Values, used: list[AccessTotals], granule: int) -> dict[int, Floats]:
     """What a box of blocks touches, by access."""
-    values = _evaluated(plan.spans, columns, box)
     return {
         id(t.plan): np.minimum(values.bytes(t.plan.span, _itemsize(t), granule), t.footprint_bytes)
         for t in used
@@ -263,21 +321,21 @@ def _distinct_tiles(
     return np.bincount(pairs[0], minlength=size.size).astype(np.float64)
 
 
-def _asked(accesses: list[AccessTotals]) -> dict[int, Floats]:
-    """Sectors that each load's requests ask for, with those of the loads that follow it."""
-    asked: dict[int, Floats] = {}
-    for t in accesses:
+def _of_family(accesses: list[AccessTotals], values: list[Floats]) -> dict[int, Floats]:
+    """What belongs to each load, with that of the loads that follow it."""
+    sums: dict[int, Floats] = {}
+    for t, value in zip(accesses, values, strict=True):
         leader = id(t.plan.follows if t.plan.follows is not None else t.plan.access)
-        asked[leader] = asked.get(leader, np.zeros(1)) + t.sectors
-    return asked
+        sums[leader] = sums.get(leader, np.zeros(1)) + value
+    return sums
 
 
 def _summed(used: Iterable[AccessTotals]) -> dict[str, Floats]:
-    """Footprints of the accesses of each buffer together, shared bytes counted by each."""
+    """What the accesses of each buffer touch that is new, shared bytes counted by each."""
     sums: dict[str, Floats] = {}
     for t in used:
         name = t.plan.access.buffer.name
-        sums[name] = sums.get(name, _nothing()) + t.footprint_bytes
+        sums[name] = sums.get(name, _nothing()) + t.footprint_bytes * t.new
     return sums
 
 

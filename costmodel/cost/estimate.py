@@ -198,7 +198,7 @@ def _levels(device: Device, c: Charged) -> tuple[Level, ...]:
     glob = [a for a in c.accesses if a.plan.access.buffer.space == "global"]
     shared = [a for a in c.accesses if a.plan.access.buffer.space == "shared"]
     requested = sum(_one(a.requested_bytes) for a in glob)
-    touching = [a for a in glob if a.plan.whole is not None and a.plan.repeats is None]
+    touching = [a for a in glob if a.plan.whole is not None]
     kinds = [[a for a in touching if a.plan.kind == kind] for kind in ("load", "store")]
     footprint = sum(_one(bytes_) for accesses in kinds for bytes_ in united_bytes(accesses).values())
     asked = sum(_one(a.sectors) for a in glob) * sector

@@ -12,8 +12,8 @@ import sympy
 
 from costmodel.charges.caches import sector_inflation
 from costmodel.charges.rows import run_bytes
-from costmodel.cost.sharing import Part
 from costmodel.cost.sheet import Sheet
+from costmodel.cost.unions import Part
 from costmodel.counts.affine import affine_terms
 from costmodel.counts.footprint import SHIFT
 from costmodel.ir import Loop, Site
@@ -45,6 +45,8 @@ class FootprintPlan:
 
     elements: int
     sums: tuple[tuple[PartPlan, ...], ...]
+    certain: bool
+    """Whether all guards and extents are counted, not bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ def footprint_plan(sums: tuple[tuple[Part, ...], ...], site: Site, over: tuple[L
     """Put a union of footprints, of what runs while the loops `over` do, into a sheet."""
     elements = [sum((part.times * part.footprint.elements for part in parts), sympy.Integer(0)) for parts in sums]
     plans = tuple(tuple(_part_plan(part, site, over, sheet) for part in parts) for parts in sums)
-    return FootprintPlan(sheet.add(reduce(Minimum, elements)), plans)
+    certain = all(part.footprint.certain for parts in sums for part in parts)
+    return FootprintPlan(sheet.add(reduce(Minimum, elements)), plans, certain)
 
 
 def _part_plan(part: Part, site: Site, over: tuple[Loop, ...], sheet: Sheet) -> PartPlan:

@@ -19,7 +19,7 @@ from costmodel.errors import UnsupportedError
 from costmodel.ir import Access, Divisibility, Kernel, Loop, Site, facts_of
 from costmodel.symbols import Distinct, Maximum, Minimum, expanded, index
 
-__all__ = ["SHIFT", "Footprint", "footprint"]
+__all__ = ["SHIFT", "Footprint", "footprint", "merged"]
 
 SHIFT = "_shift_"
 """Start of the names of loops that stand for accesses side by side: no guard knows them."""
@@ -151,8 +151,9 @@ def _component(
     if len(members) == 1:
         capped = _capped(terms[0], loops, guards, used_guards, every)
         if capped is not None:
-            return Footprint(capped, True, ())
-    coefficients = _merged(terms[0], loops)
+            aside = any(i.name.startswith(SHIFT) for i in terms[0])
+            return Footprint(_least(capped, limit, facts) if aside else capped, True, ())
+    coefficients = merged(terms[0], loops)
     if not coefficients:
         return Footprint(sympy.Integer(1), True, ())
     args = tuple(a for pair in coefficients for a in pair)
@@ -187,10 +188,10 @@ def _capped(
     return None
 
 
-def _merged(
+def merged(
     coefficients: dict[sympy.Symbol, sympy.Expr], loops: dict[sympy.Symbol, HasExtent]
 ) -> list[tuple[sympy.Expr, sympy.Expr]]:
-    """`(stride, extent)` pairs with dense neighbours joined: `i + 4·j` over 4 × n is one loop of 4·n."""
+    """`(stride, extent)` of loops, with dense neighbours joined: `i + 4·j` over 4 × n is one loop of 4·n."""
     pairs = [(-c if c.could_extract_minus_sign() else c, loops[i].extent) for i, c in coefficients.items()]
     pairs = [(c, n) for c, n in pairs if n != 1]
     joined = True
