@@ -56,11 +56,14 @@ def run(code):
 def test_requested_bytes_are_those_of_every_lane_of_every_block():
     """Programs of a BEAM search, executed address by address: every lane, loop, guard and gate is walked."""
     run("""
+    def truncated(a, b):  # as C divides
+        return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+
     INTEGER = {
         "ADD": lambda a, b: a + b, "SUB": lambda a, b: a - b, "MUL": lambda a, b: a * b, "SHL": lambda a, b: a << b,
         "SHR": lambda a, b: a >> b, "AND": lambda a, b: a & b, "OR": lambda a, b: a | b, "XOR": lambda a, b: a ^ b,
-        "CDIV": lambda a, b: a // b, "CMOD": lambda a, b: a % b, "FLOORDIV": lambda a, b: a // b, "FLOORMOD": lambda a, b: a % b,
-        "IDIV": lambda a, b: a // b, "MOD": lambda a, b: a % b,
+        "CDIV": truncated, "CMOD": lambda a, b: a - b * truncated(a, b), "FLOORDIV": lambda a, b: a // b,
+        "FLOORMOD": lambda a, b: a % b,
         "CMPLT": lambda a, b: a < b, "CMPEQ": lambda a, b: a == b, "CMPNE": lambda a, b: a != b,
     }
 
@@ -116,6 +119,8 @@ def test_requested_bytes_are_those_of_every_lane_of_every_block():
         (lambda: Tensor.empty(1, 1, 6, 6).conv2d(Tensor.empty(4, 1, 3, 3), padding=1), 6),
         (lambda: Tensor.empty(4, 16).softmax(), 10),
         (lambda: Tensor.empty(12, 5, dtype=dtypes.double) * 2, 5),
+        (lambda: Tensor.empty(12, 5, dtype=dtypes.int8) + 1, 5),
+        (lambda: Tensor.empty(6, 9).pad(((2, 1), (0, 3))).cumsum(1), 5),
     ):
         found = programs(make, limit)
         assert len(found) >= 5
@@ -214,3 +219,26 @@ def test_an_address_that_depends_on_data_is_refused_by_name():
         print(error)
     """)
     assert "an address depends on WHERE, which is not understood" in out
+
+
+def test_every_type_is_known_and_what_is_no_program_is_refused():
+    out = run("""
+    from types import SimpleNamespace
+    from costmodel.errors import DescriptionError
+    from costmodel.frontends.tinygrad.uops import dtype_of
+    assert len(dtypes.all) > 10
+    for dtype in dtypes.all:
+        found = dtype_of(SimpleNamespace(dtype=dtype))
+        assert (found.itemsize, found.kind) == (dtype.itemsize, "float" if dtypes.is_float(dtype) else "integer"), dtype
+    (program,) = programs(lambda: Tensor.empty(64) + 1, 1)
+    for given in (None, 5, "program", program.src[0], program.src[1], program.replace(src=program.src[:1])):
+        try:
+            from_program(given)
+        except DescriptionError as error:
+            print(error)
+    """)
+    expected = "tinygrad: expected a PROGRAM with its LINEAR list, as codegen.to_program makes it, got "
+    given = ["None", "5", "'program'", "Ops.SINK", "Ops.LINEAR", "Ops.PROGRAM"]
+    lines = out.splitlines()
+    assert len(lines) == len(given)
+    assert all(line == expected + what for line, what in zip(lines, given, strict=True)), lines

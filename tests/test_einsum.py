@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from costmodel import Scorer, estimate
 from costmodel.cost import find_description
-from costmodel.errors import DescriptionError, SizeError, UnsupportedError
+from costmodel.counts import traffic
+from costmodel.dtypes import f16, f32, f64
+from costmodel.errors import CostModelError, DescriptionError, SizeError, UnsupportedError
 from costmodel.frontends import from_einsum
 from tests.oracle import count
 
@@ -113,9 +117,26 @@ GOOD = {"m": 8, "n": 8}
         ("mk,kn->mn", {"tile": {**GOOD, "m": (8, 2, 1)}}, "or two"),
         ("mk,kn->mn", {"tile": GOOD, "stage": "AC"}, "stage: unknown 'C'; expected A, B"),
         ("mk,kn->mn", {"tile": GOOD, "pad": {"A": 1}}, "pad: unknown 'A'; expected nothing"),
-        ("mk,kn->mn", {"tile": GOOD, "vector": {"n": 0}}, "vector n: expected a whole number of at least 1, got 0"),
+        ("mk,kn->mn", {"tile": GOOD, "vector": {"n": 0}}, r"vector\['n'\]: expected a whole number of at least 1, got 0"),
         ("mk,kn->mn", {"tile": GOOD, "pipeline": 2}, "pipeline=2 needs a staged operand"),
         ("ij->ji", {"tile": {"i": 8, "j": 8}, "stage": "A", "pipeline": 2}, "and a contracted letter"),
+        (5, {"tile": GOOD}, "einsum 5: expected text such as 'mk,kn->mn', got int"),
+        ("mk,kn->mn", {"tile": None}, "tile: expected a mapping such as .*, got None"),
+        ("mk,kn->mn", {"tile": GOOD, "vector": 4}, "vector: expected a mapping such as .*, got 4"),
+        ("mk,kn->mn", {"tile": GOOD, "stage": None}, "stage: expected operands such as 'AB', got None"),
+        ("mk,kn->mn", {"tile": GOOD, "stage": "AA"}, "stage: 'A' is given twice"),
+        ("mk,kn->mn", {"tile": GOOD, "name": ""}, "name: expected text such as 'gemm', got ''"),
+        ("mk,kn->mn", {"tile": GOOD, "dtype": "f32"}, "dtype: expected a DType such as f32, got 'f32'"),
+        ("mk,kn->mn", {"tile": GOOD, "accumulator": None}, "accumulator: expected a DType"),
+        ("mk,kn->mn", {"tile": {**GOOD, "m": (64, 3)}}, r"\(64, 3\): expected a thread to have a divisor of the block's 64, got 3"),
+        ("mk,kn->mn", {"tile": {"n": (48, 3)}, "vector": {"n": 3}}, r"vector\['n'\] = 3: one access moves 1, 2, 4 elements of f32"),
+        ("mk,kn->mn", {"tile": {"n": (64, 8)}, "vector": {"n": 8}}, r"= 8: one access moves 1, 2, 4 elements of f32 \(16 bytes at"),
+        ("mk,kn->mn", {"tile": {"n": (64, 2)}, "vector": {"n": 4}}, "= 4: expected a divisor of the 2 that a thread has of 'n'"),
+        ("mk,kn->mn", {"tile": GOOD, "stage": "A", "vector": {"k": 4}}, "'k' has no tile; give it one, of a multiple of 4"),
+        ("mk,kn->mn", {"tile": {**GOOD, "k": 6}, "stage": "A", "vector": {"k": 4}}, "of the 6 that a step has of 'k'"),
+        ("mk,kn->mn", {"tile": {**GOOD, "k": 8}, "stage": "B", "vector": {"k": 4}}, "no staged operand ends in 'k'"),
+        ("mk,kn->mn", {"tile": {**GOOD, "k": 8}, "stage": "A", "vector": {"k": 4}, "pad": {"A": 1}}, r"pad\['A'\] = 1: expected a mult"),
+        ("mk,kn->mn", {"tile": GOOD, "stage": "A", "pipeline": 2, "dtype": f16}, "A would be copied by 2 bytes at a time, .* vector of 2"),
     ],
 )  # fmt: skip
 def test_mistakes_say_what_was_expected(spec, schedule, message):
@@ -125,8 +146,93 @@ def test_mistakes_say_what_was_expected(spec, schedule, message):
 
 @pytest.mark.parametrize(
     ("spec", "tile", "message"),
-    [("mm->m", {"m": 8}, "has a letter twice"), ("abcd->abcd", dict.fromkeys("abcd", 2), "4 tiled output letters")],
+    [
+        ("mm->m", {"m": 8}, "has a letter twice"),
+        ("abcd->abcd", dict.fromkeys("abcd", 2), "4 tiled output letters"),
+        (",".join("a" * 27) + "->a", {"a": 16}, "27 operands; named A to Z there are 26 at most"),
+    ],
 )
 def test_what_cannot_be_scheduled_says_so(spec, tile, message):
     with pytest.raises(UnsupportedError, match=message):
         from_einsum(spec, tile=tile)
+
+
+def test_neighbours_of_a_thread_need_no_access_that_moves_them_at_once():
+    """Where the letter is no array's last, a vector only says which elements are a thread's."""
+    product = from_einsum("mk,kn->mn", tile={"m": (24, 6), "n": 8}, vector={"m": 3})
+    walked = {s.statement.name: s for s in count(product, {"M": 48, "K": 2, "N": 8}).statements}
+    assert {int(a.access.width) for s in walked.values() for a in (*s.loads, *s.stores)} == {1}
+    assert walked["store"].stores[0].footprint_bytes == 4 * 48 * 8
+
+
+# --- schedules at random ---------------------------------------------------------------------------
+
+
+def _divisors(n):
+    return st.sampled_from([d for d in range(1, n + 1) if n % d == 0])
+
+
+@st.composite
+def schedules(draw):
+    """An einsum under a schedule whose tiles divide, some of them named: its arguments, sizes, blocks and threads' parts."""
+    letters = st.lists(st.sampled_from("abcij"), min_size=1, max_size=3, unique=True).map("".join)
+    operands = draw(st.lists(letters, min_size=1, max_size=2))
+    used = sorted(set("".join(operands)))
+    output = "".join(draw(st.lists(st.sampled_from(used), min_size=1, max_size=3, unique=True)))
+    extents = {x: draw(st.sampled_from([1, 2, 3, 4, 6, 8, 12])) for x in used}
+    tiled = [x for x in used if x == output[0] or draw(st.booleans())]
+    block = {x: draw(_divisors(extents[x])) if x in tiled else 1 for x in used}
+    own = {x: draw(_divisors(block[x])) if x in output else 1 for x in used}
+    tile, sizes = {}, {x.upper(): n for x, n in extents.items()}
+    for x in tiled:
+        tile[x] = (block[x], own[x]) if x in output else block[x]
+        if x in output and draw(st.booleans()):
+            tile[x], sizes = (f"B{x}", own[x]), {**sizes, f"B{x}": block[x]}
+    stage = tuple(name for name, _ in zip("ABC", operands, strict=False) if draw(st.booleans()))
+    vector = {x: draw(st.sampled_from([1, 2, 4])) for x in tiled if draw(st.booleans())}
+    dtype = draw(st.sampled_from([f16, f32, f64]))
+    made = {"tile": tile, "stage": stage, "vector": vector, "dtype": dtype, "pipeline": draw(st.sampled_from([1, 1, 2]))}
+    return f"{','.join(operands)}->{output}", made, sizes, extents, block, own
+
+
+@pytest.mark.soak
+@given(schedules())
+def test_bytes_of_any_schedule_are_those_of_its_tiles(drawn):
+    """A staged operand comes once a block and step, another once a thread and product; from DRAM each element once."""
+    spec, schedule, sizes, extents, block, own = drawn
+    try:
+        kernel = from_einsum(spec, **schedule)
+        flows = traffic(kernel).bind(**sizes)
+    except CostModelError as error:
+        assert "== 1" not in str(error)  # noqa: PT017 - some vectors do not divide
+        return
+    operands, output = spec.split("->")
+    for name, letters in zip("ABC", operands.split(","), strict=False):
+        all_of_it = schedule["dtype"].itemsize * math.prod(extents[x] for x in letters)
+        apart = block if name in schedule["stage"] else {x: own[x] if x in output else 1 for x in extents}
+        of_it = [f for f in flows if f.buffer == name]
+        assert {f.footprint_bytes for f in of_it if f.source == "dram"} == {all_of_it}
+        assert sum(f.requested_bytes for f in of_it if f.source == "l1") == all_of_it * math.prod(
+            extents[x] // apart[x] for x in extents if x not in letters
+        )
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-4, 9) | st.floats() | st.text("mknAB ->,", max_size=8) | st.sampled_from([f16, f32]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("mknAB"), inner | st.just((8, 2)), max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.mark.soak
+@given(
+    JUNK | st.sampled_from(["mk,kn->mn", "mk->m"]),
+    st.dictionaries(
+        st.sampled_from(["tile", "stage", "vector", "pad", "pipeline", "dtype", "accumulator", "name"]), JUNK, max_size=3
+    ),
+)
+def test_anything_is_an_einsum_or_refused_with_its_place(spec, given_for):
+    try:
+        from_einsum(spec, **{"tile": GOOD, **given_for})
+    except CostModelError as error:
+        assert str(error).startswith(f"einsum {spec!r}: ")  # noqa: PT017 - most of it is refused

@@ -8,7 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from costmodel.errors import DescriptionError, UnsupportedError
 from costmodel.frontends.luminal import cheapest_nodes, from_luminal, price, read_egraph
@@ -84,6 +87,77 @@ def test_operators_of_the_search_are_never_cheapest():
         from_luminal(only)
 
 
+def test_a_node_of_infinite_cost_is_never_chosen():
+    """serde_json writes an infinite cost as null."""
+    for infinite in (None, float("inf"), 10**400):
+        both = egraph(simple("Exp2"), simple("Sin"), costs=(infinite, 1e308))
+        assert from_luminal(json.dumps(both)).kernels == from_luminal(text(simple("Sin"))).kernels
+        both["nodes"][both["tops"][1]]["cost"] = infinite
+        with pytest.raises(UnsupportedError, match=f"e-class 'root' has only nodes of infinite cost: {', '.join(both['tops'])}"):
+            from_luminal(both)
+        assert from_luminal(both, choice={"root": both["tops"][0]}).kernels == from_luminal(text(simple("Exp2"))).kernels
+
+
+def test_costs_of_ones_own_are_checked_as_serialized_ones_are():
+    both = egraph(simple("Exp2"), simple("Sin"))
+    first, second = both["tops"]
+    read = read_egraph(both)
+    single: Any = np.float32
+    assert cheapest_nodes(read, lambda name: single(name == first))["root"] == second
+    assert cheapest_nodes(read, lambda name: float("inf") if name == second else 5)["root"] == first
+    assert "root" not in cheapest_nodes(read, lambda name: float("inf") if name in both["tops"] else 0)
+    wrongs: Any = (float("nan"), -1, -0.5, None, "1", True, float("-inf"))
+    for wrong in wrongs:
+        with pytest.raises(DescriptionError, match=f"node '.*': cost {wrong!r}: expected a number of at least 0"):
+            cheapest_nodes(read, dict.fromkeys(read.nodes, wrong).__getitem__)
+
+
+COSTS = st.floats(0, 100) | st.just(float("inf")) | st.integers(0, 3)
+
+
+@pytest.mark.soak
+@given(st.lists(COSTS, min_size=3, max_size=3), st.lists(COSTS, min_size=2, max_size=2), COSTS)
+def test_the_cheapest_tree_is_that_of_trying_all(tops, inner, around):
+    """Three ways to the root, one through an e-class of two: whichever sum is least, and none of what is infinite."""
+    nodes = {f"t{n}": {"op": f'"{n}"', "children": [], "eclass": "root", "cost": c} for n, c in enumerate(tops)}
+    nodes |= {f"i{n}": {"op": f'"i{n}"', "children": [], "eclass": "inner", "cost": c} for n, c in enumerate(inner)}
+    nodes["around"] = {"op": "GMEM", "children": ["i0"], "eclass": "root", "cost": around}
+    chosen = cheapest_nodes(read_egraph({"nodes": nodes}))
+    sums = {**{f"t{n}": c for n, c in enumerate(tops)}, "around": around + min(inner)}
+    least = min(sums.values())
+    assert ("root" in chosen) == (least < float("inf"))
+    if "root" in chosen:
+        assert sums[chosen["root"]] == pytest.approx(least)
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["a", "b", "Exp2", "GMEM", '"A"', "root", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "let"]), inner, max_size=3),
+    max_leaves=4,
+)
+FIELDS = {"op": JUNK, "children": JUNK | st.lists(st.sampled_from("ab")), "eclass": JUNK, "cost": JUNK, "subsumed": JUNK}
+
+
+@pytest.mark.soak
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "nodes": JUNK | st.dictionaries(st.sampled_from("abc"), JUNK | st.fixed_dictionaries({}, optional=FIELDS)),
+            "root_eclasses": JUNK,
+            "class_data": JUNK | st.dictionaries(st.sampled_from("ab"), JUNK),
+        },
+    )
+    | JUNK,
+    st.booleans(),
+)
+def test_anything_is_an_e_graph_or_refused(given_graph, written):
+    try:
+        from_luminal(json.dumps(given_graph) if written and isinstance(given_graph, dict) else given_graph)
+    except DescriptionError as error:
+        assert str(error).startswith("luminal: ")  # noqa: PT017 - nearly all of it is refused
+
+
 def test_circles_are_refused_and_never_cheapest():
     both = egraph(simple())
     both["nodes"]["round"] = {"op": "Exp2", "children": [both["tops"][0]], "eclass": "root", "cost": 0.0}
@@ -117,6 +191,10 @@ def test_circles_are_refused_and_never_cheapest():
         (lambda g: None, {"choice": {}}, "no choice for e-class 'root'; its nodes: "),
         (lambda g: None, {"choice": {"root": "x"}}, "'x' is no node of e-class 'root'"),
         (lambda g: None, {"root": "cp4"}, "e-class 'cp4' is the primitive 4; expected a term"),
+        (lambda g: None, {"root": 4}, "no e-class 4; by name there are: out"),
+        (lambda g: None, {"root": "cn4"}, "node 'n4': MNum is of sort Expression, no program; expected an IR"),
+        (lambda g: None, {"choice": 3}, "choice: expected a mapping of e-classes to nodes, or a function, got 3"),
+        (lambda g: g["nodes"].update(x={"op": "A", "eclass": "c", "cost": "1"}), {}, "node 'x': cost '1': expected a number"),
     ],
 )  # fmt: skip
 def test_malformed_e_graphs_say_what_was_expected(change, options, message):
@@ -129,6 +207,8 @@ def test_malformed_e_graphs_say_what_was_expected(change, options, message):
 def test_broken_json_says_where():
     with pytest.raises(DescriptionError, match="e-graph: line 1, column 10"):
         from_luminal('{"nodes":')
+    with pytest.raises(DescriptionError, match="a number of more than 4300 digits"):
+        from_luminal('{"nodes": {"n": {"op": "GMEM", "eclass": "c", "cost": 1' + "0" * 5000 + "}}}")
     with pytest.raises(DescriptionError, match="nested too deeply"):
         from_luminal('{"nodes":' + "[" * 100_000)
 

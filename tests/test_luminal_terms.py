@@ -64,7 +64,10 @@ def test_what_is_written_twice_is_one_term():
         ('()', "line 1, column 1: expected an operator"),
         ('("GMEM" "A")', "expected an operator"),
         ("(" * 501, "nested deeper than 500"),
-        ('"A"', "expected a term, got 'A'"),
+        ('"A"', "line 1, column 1: expected a term, got 'A'"),
+        ('(let a "A")', "line 1, column 1: expected a term, got 'A'"),
+        ("\n(MNum 4)", "line 2, column 1: MNum is of sort Expression, no program; expected an IR, such as LoopOut"),
+        ('(Loop "i" (MNum 4))', "line 1, column 1: Loop is of sort Loop, no program"),
     ],
 )  # fmt: skip
 def test_malformed_text_says_where(given, message):
@@ -128,6 +131,13 @@ def serial(body):
         (leave(("SMEMLoad", enter(gmem("A"), LINE), enter(gmem("A"), LINE)), LINE), "neither operand is a place in shared memory"),
         (leave(("SMEMRead", enter(("SMEM",), ("i", 4, 0)), enter(gmem("A"), LINE)), LINE), "expected what was brought"),
         (leave(("SMEMLoad", enter(("SMEM",), LINE), enter(gmem("A"), LINE)), LINE), "it moves by block_x with the grid"),
+        (leave(enter(gmem("A"), ("i", 0, 1)), ("i", 0, 1)), "line 1, column 29: Loop: its extent is 0; expected at least 1"),
+        (leave(enter(gmem("A"), ("i", -4, 1)), ("i", -4, 1)), "Loop: its extent is -4; expected at least 1"),
+        (leave(enter(gmem("A"), ("i", ("MSub", ("MVar", "n"), ("MVar", "n")), 1)), LINE), "Loop: its extent is 0"),
+        (lt.tensor_matmul(8, 8, 0), "TCMatmul: its extent is 0; expected at least 1"),
+        (leave(enter(gmem("A"), ("i", 2**59, 1)), ("i", 2**59, 1)), "MNum: 576460752303423488 is too large"),
+        (leave(enter(gmem("A"), *[("i", 2**30, 0)] * 3), *[("i", 2**30, 0)] * 3), "turns of all loops: 1237.* is too large"),
+        (leave(enter(gmem("A"), ("i", 4, 2**57)), LINE), r"elements of A: \d+ is too large; expected numbers up to 2\*\*58"),
         (("SMEMLoad", ("SMEM",), gmem("A")), "SMEMLoad: it stands outside all loops"),
         (leave(lt.tensor_matmul(16, 16, 16), ("x", 2, 1)), "for a block of 32 threads, got 2 × 8"),
     ],
@@ -163,6 +173,18 @@ def test_a_tower_of_operations_is_refused_not_crashed_on():
 def test_dimensions_are_one_to_three(options):
     with pytest.raises(DescriptionError, match="expected 1, 2 or 3 dimensions"):
         from_luminal(text(simple()), **options)
+
+
+@pytest.mark.parametrize(("option", "wrong"), [("matrix", "tf32"), ("matrix", None), ("name", ""), ("name", 3)])
+def test_options_of_another_type_are_refused(option, wrong):
+    with pytest.raises(DescriptionError, match=f"luminal: {option}: expected .*, got {wrong!r}"):
+        from_luminal(text(simple()), **{option: wrong})
+
+
+@pytest.mark.parametrize("wrong", [5, None, b"(GMEM)", ["(GMEM)"]])
+def test_what_is_neither_text_nor_an_e_graph_is_refused(wrong):
+    with pytest.raises(DescriptionError, match=f"expected an object with 'nodes', .*, got {type(wrong).__name__}"):
+        from_luminal(wrong)
 
 
 def test_sizes_of_a_price_are_those_of_the_program():

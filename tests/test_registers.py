@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from costmodel.cost import Scorer, dataset_mapping, estimate
+from costmodel.dtypes import f32
+from costmodel.ir import kernel
 from tests.golden.compile_registers import ARCHITECTURES, FILE, described
 
 GPUS = dict(zip(ARCHITECTURES, ("RTX_2080_Ti", "A100", "RTX_3090", "H100"), strict=True))
@@ -92,3 +94,29 @@ def test_occupancy_and_launch_failures_of_a_convolution(data_dir, gpu):
     small = (rows.TILE_SIZE_X * rows.TILE_SIZE_Y).to_numpy()[both] <= 12
     error = np.abs(scores.counters["registers"][both] - registers)
     assert (error[small] <= 10).mean() >= 0.6
+
+
+@kernel
+def partly_updated(k, *, N, R, U):
+    """A sum in U of R accumulators."""
+    A, out, total = k.buffer("A", (N,), f32), k.buffer("out", (32,), f32), k.register("total", (R,), f32)
+    with k.blocks(1), k.threads(32) as t:
+        with k.serial(N) as i, k.unrolled(U) as u:
+            k.do("add", loads=[A[i], total[u]], stores=total[u], work=k.add(f32))
+        k.copy(total[0], out[t])
+
+
+@kernel
+def partly_updated_by_numbers(k):
+    A, out, total = k.buffer("A", (1000,), f32), k.buffer("out", (32,), f32), k.register("total", (9,), f32)
+    with k.blocks(1), k.threads(32) as t:
+        with k.serial(1000) as i, k.unrolled(7) as u:
+            k.do("add", loads=[A[i], total[u]], stores=total[u], work=k.add(f32))
+        k.copy(total[0], out[t])
+
+
+def test_a_part_of_the_accumulators_costs_the_same_by_numbers_as_by_sizes():
+    """7000 updates of 9 accumulators are no whole number of walks over them."""
+    for spilled in (0, 4):
+        by_sizes = estimate(partly_updated, "H100", N=1000, R=9, U=7, registers=64, spilled=spilled)
+        assert estimate(partly_updated_by_numbers, "H100", registers=64, spilled=spilled).seconds == by_sizes.seconds

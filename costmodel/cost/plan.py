@@ -148,4 +148,4 @@ def _sweeps(kernel: Kernel) -> sympy.Expr:
         updated = updated_arrays(site.leaf)
         if updated:
             sweeps += iterations(site) / sum((b.elements for b in kernel.buffers if b.name in updated), sympy.Integer(0))
-    return sweeps
+    return sympy.floor(sweeps) if sweeps.is_number else sweeps  # whole, as compiled sums are

@@ -17,7 +17,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from costmodel.dtypes import DType, f32
-from costmodel.frontends.einsum_plan import EinsumPlan, Tile, parsed
+from costmodel.errors import DescriptionError
+from costmodel.frontends.einsum_plan import EinsumPlan, Tile, listed, mapped, parsed
 from costmodel.ir import Array, Builder, Description, Kernel, ceil_div
 
 __all__ = ["from_einsum"]
@@ -42,7 +43,7 @@ def from_einsum(
         tile: for an output letter, what a block and a thread have of it, `("BM", "TM")`, or the block alone; for a contracted
             letter, what is worked on between barriers. Text names a size, a number is fixed.
         stage: operands to stage in shared memory, such as `"AB"`.
-        vector: for a letter, neighbouring elements that one access moves where the letter is an array's last.
+        vector: for a letter, neighbouring elements that one access moves where the letter is an array's last, of up to 16 bytes.
         pad: for a staged operand, elements added to its rows in shared memory.
         pipeline: stages of shared memory; more than one are filled by asynchronous copies.
         dtype: of operands and result.
@@ -53,8 +54,8 @@ def from_einsum(
         The kernel. It requires that tiles divide sizes.
 
     Raises:
-        DescriptionError: the einsum or the schedule is malformed.
-        UnsupportedError: a repeated letter within an operand, or more than three tiled output letters.
+        DescriptionError: the einsum or the schedule is malformed, or its fixed numbers do not divide each other.
+        UnsupportedError: a repeated letter within an operand, more than 26 operands or three tiled output letters.
 
     Example:
         >>> from costmodel import estimate
@@ -66,8 +67,19 @@ def from_einsum(
         'shared'
     """
     operands, output = parsed(spec)
+    if not isinstance(name, str) or not name.strip():
+        raise DescriptionError(f"einsum {spec!r}: name: expected text such as 'gemm', got {name!r}")
     plan = EinsumPlan(
-        spec, operands, output, dict(tile), tuple(stage), dict(vector or {}), dict(pad or {}), pipeline, dtype, accumulator
+        spec,
+        operands,
+        output,
+        mapped(spec, "tile", tile),
+        listed(spec, "stage", stage),
+        mapped(spec, "vector", {} if vector is None else vector),
+        mapped(spec, "pad", {} if pad is None else pad),
+        pipeline,
+        dtype,
+        accumulator,
     )
     plan.check()
     names = plan.sizes()

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from costmodel.errors import DescriptionError, UnsupportedError
@@ -31,6 +34,7 @@ class ENode:
     """E-classes."""
     eclass: str
     cost: float
+    """At least 0; infinite where the node is never to be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +59,20 @@ def read_egraph(source: str | Mapping[str, Any]) -> EGraph:
             source = json.loads(source)
         except json.JSONDecodeError as error:
             raise DescriptionError(f"luminal: e-graph: line {error.lineno}, column {error.colno}: {error.msg}") from None
+        except ValueError:  # of `int`, which reads no more digits than this
+            raise DescriptionError(
+                f"luminal: e-graph: a number of more than {sys.get_int_max_str_digits()} digits; write it shorter, such as 1e300"
+            ) from None
         except RecursionError:
             raise DescriptionError(
                 "luminal: e-graph: the JSON is nested too deeply; an e-graph is a flat list of nodes"
             ) from None
     found = source.get("nodes") if isinstance(source, Mapping) else None
     if not isinstance(source, Mapping) or not isinstance(found, Mapping) or not found:
-        raise DescriptionError("luminal: e-graph: expected an object with 'nodes', as egraph-serialize writes it")
+        given = f"one with {', '.join(map(str, source)) or 'nothing'}" if isinstance(source, Mapping) else type(source).__name__
+        raise DescriptionError(
+            f"luminal: e-graph: expected an object with 'nodes', as egraph-serialize writes it, got {given:.80}"
+        )
     nodes = {str(name): _node(str(name), node, found) for name, node in found.items() if not _is_subsumed(node)}
     classes: dict[str, list[str]] = defaultdict(list)
     for name, made in nodes.items():
@@ -81,16 +92,29 @@ def _node(name: str, node: Any, nodes: Mapping[str, Any]) -> ENode:
     where = f"luminal: e-graph: node {name!r}"
     if not isinstance(node, Mapping) or not {"op", "eclass"} <= node.keys():
         raise DescriptionError(f"{where}: expected op, children, eclass and cost, got {node!r:.80}")
-    children, cost = node.get("children", ()), node.get("cost", 1.0)
+    children = node.get("children", ())
     if not isinstance(children, list | tuple):
         raise DescriptionError(f"{where}: children {children!r:.80}: expected a list of nodes")
     for child in children:
         found = nodes.get(child) if isinstance(child, str) else None
         if not isinstance(found, Mapping) or "eclass" not in found:
             raise DescriptionError(f"{where}: its child {child!r} is no node")
-    if isinstance(cost, bool) or not isinstance(cost, int | float) or not cost >= 0:
-        raise DescriptionError(f"{where}: cost {cost!r}: expected a number of at least 0")
-    return ENode(str(node["op"]), tuple(str(nodes[c]["eclass"]) for c in children), str(node["eclass"]), float(cost))
+    own = tuple(str(nodes[c]["eclass"]) for c in children)
+    cost = node.get("cost", 1.0)
+    cost = math.inf if cost is None else cost  # which serde_json writes as null
+    return ENode(str(node["op"]), own, str(node["eclass"]), _cost(name, cost))
+
+
+def _cost(node: str, given: Any) -> float:
+    is_number = isinstance(given, Real) and not isinstance(given, bool)
+    if not is_number or not given >= 0:
+        raise DescriptionError(
+            f"luminal: e-graph: node {node!r}: cost {given!r:.80}: expected a number of at least 0 (inf: never to be chosen)"
+        )
+    try:
+        return float(given)
+    except OverflowError:
+        return math.inf
 
 
 def cheapest_nodes(egraph: EGraph, cost: Callable[[str], float] | None = None) -> dict[str, str]:
@@ -98,14 +122,19 @@ def cheapest_nodes(egraph: EGraph, cost: Callable[[str], float] | None = None) -
 
     Args:
         egraph: as read.
-        cost: of a node by its identifier, at least 0; as serialized if left out.
+        cost: of a node by its identifier, at least 0; infinite for one that must not be chosen. As serialized if left out.
 
     Returns:
-        E-class to node, without e-classes that hold no program; never a cycle.
+        E-class to node, without e-classes that hold no program of finite cost; never a cycle.
+
+    Raises:
+        DescriptionError: a cost that is no number of at least 0.
     """
-    own = {name: cost(name) if cost else node.cost for name, node in egraph.nodes.items()}
+    own = {name: _cost(name, cost(name)) if cost else node.cost for name, node in egraph.nodes.items()}
     readers: dict[str, list[str]] = defaultdict(list)
-    missing = {name: len(set(node.children)) for name, node in egraph.nodes.items() if _in_language(node)}
+    missing = {
+        name: len(set(node.children)) for name, node in egraph.nodes.items() if _in_language(node) and math.isfinite(own[name])
+    }
     for name in missing:
         for child in set(egraph.nodes[name].children):
             readers[child].append(name)
@@ -138,9 +167,11 @@ def chosen_term(egraph: EGraph, choice: Choice | None, root: str | None) -> Term
         root: an e-class, or the name that `let` gave one; the only root of the e-graph if left out.
 
     Raises:
-        DescriptionError: no such root, no choice for an e-class, or a choice that leads round in a circle.
+        DescriptionError: no such root, a choice of another type or none for an e-class, or one that leads round in a circle.
         UnsupportedError: a chosen operator is no part of the language.
     """
+    if not (choice is None or callable(choice) or isinstance(choice, Mapping)):
+        raise DescriptionError(f"luminal: choice: expected a mapping of e-classes to nodes, or a function, got {choice!r:.80}")
     start = _root(egraph, root)
     picked: Choice
     if choice is None:
@@ -183,7 +214,7 @@ def _root(egraph: EGraph, root: str | None) -> str:
         raise DescriptionError(
             f"luminal: the e-graph has {len(egraph.roots)} roots; pass root=, an e-class or one of: {', '.join(egraph.names)}"
         )
-    found = egraph.names.get(root.lstrip("$"), root)
+    found = egraph.names.get(root.lstrip("$"), root) if isinstance(root, str) else None
     if found not in egraph.classes:
         raise DescriptionError(f"luminal: no e-class {root!r}; by name there are: {', '.join(egraph.names) or 'none'}")
     return found
@@ -205,7 +236,7 @@ def _pick(egraph: EGraph, choice: Choice, eclass: str) -> str:
 
 
 def _blocked(egraph: EGraph, start: str, picked: Mapping[str, str]) -> str:
-    """Why: the first e-class below whose nodes are all outside the language."""
+    """Why: the first e-class below whose nodes are all outside the language, or cost infinitely much."""
     seen, queue = {start}, [start]
     for eclass in queue:
         members = egraph.classes.get(eclass, ())
@@ -213,11 +244,13 @@ def _blocked(egraph: EGraph, start: str, picked: Mapping[str, str]) -> str:
         if not any(_in_language(egraph.nodes[name]) for name in members):
             kind = "helpers of the search" if ops <= HELPERS else "operators that are no part of the language"
             return f"e-class {eclass!r} has only {kind}: {', '.join(sorted(ops))}"
+        if not any(_in_language(egraph.nodes[name]) and math.isfinite(egraph.nodes[name].cost) for name in members):
+            return f"e-class {eclass!r} has only nodes of infinite cost: {', '.join(members)}"
         for name in members:
             fresh = [c for c in egraph.nodes[name].children if c not in picked and c not in seen]
             seen.update(fresh)
             queue.extend(fresh)
-    return "every choice leads round in a circle"
+    return "every choice leads round in a circle or to an infinite cost"
 
 
 def _primitive(op: str) -> int | str | None:

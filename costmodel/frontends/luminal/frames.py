@@ -11,7 +11,7 @@ from costmodel.dtypes import DType
 from costmodel.frontends.luminal.scopes import Memory, Scope
 from costmodel.frontends.luminal.strides import expression, is_accumulator, reach
 from costmodel.frontends.luminal.terms import Term
-from costmodel.symbols import index, is_identifier
+from costmodel.symbols import index, is_identifier, to_text
 
 __all__ = [
     "Frame",
@@ -24,6 +24,7 @@ __all__ = [
     "loop_extent",
     "output_elements",
     "synchronises",
+    "trips",
     "unfused",
 ]
 
@@ -80,7 +81,19 @@ def unfused(term: Term) -> Term:
 
 def loop_extent(term: Term) -> sympy.Expr:
     """Iterations of the loop that a `LoopIn` or `LoopOut` names."""
-    return expression(term.child(1).child(1), None, {})
+    return trips(term.child(1), 1)
+
+
+def trips(term: Term, n: int) -> sympy.Expr:
+    """Iterations of a loop, which an argument of a term says.
+
+    Raises:
+        UnsupportedError: they are none.
+    """
+    extent = expression(term.child(n), None, {})
+    if extent.is_nonpositive:
+        term.refuse(f"its extent is {to_text(extent)}; expected at least 1")
+    return extent
 
 
 def output_elements(term: Term) -> sympy.Expr:

@@ -15,7 +15,7 @@ import sympy
 from costmodel.dtypes import DType
 from costmodel.errors import UnsupportedError
 from costmodel.frontends.luminal.scopes import MOST_REGISTERS, Draft, Memory, Reference, Scope
-from costmodel.frontends.luminal.strides import Extents, reach
+from costmodel.frontends.luminal.strides import LARGEST, Extents, reach
 from costmodel.ir import Access, Barrier, Buffer, Loop, Node, Statement, Work
 from costmodel.symbols import Maximum, expanded, to_text
 
@@ -67,8 +67,10 @@ def layout(memories: Iterable[Memory], extents: Extents, threads: sympy.Expr, nu
     """Arrays for all accesses that were noted.
 
     Raises:
-        UnsupportedError: an access may lie before the start of its array, or registers or shared memory of unknown size.
+        UnsupportedError: an access may lie before the start of its array, registers or shared memory of unknown size, or numbers
+            too large to count with.
     """
+    _check_number("turns of all loops", sympy.Mul(*extents.values()))
     buffers: dict[Memory, Buffer] = {}
     packed: set[Memory] = set()
     for memory in (m for m in memories if m.reached):
@@ -76,8 +78,14 @@ def layout(memories: Iterable[Memory], extents: Extents, threads: sympy.Expr, nu
         if memory.space == "register" and (used := _used(memory, extents)) is not None:
             packed.add(memory)
             elements = sympy.Integer(used)
+        _check_number(f"elements of {memory.name}", elements)
         buffers[memory] = _buffer(memory, elements, threads)
     return Layout(buffers, threads, number, extents, frozenset(packed))
+
+
+def _check_number(what: str, e: sympy.Expr) -> None:
+    if any(abs(n) > LARGEST for n in e.atoms(sympy.Integer)):
+        raise UnsupportedError(f"luminal: {what}: {to_text(e)} is too large; expected numbers up to 2**58")
 
 
 def _used(memory: Memory, extents: Extents) -> int | None:

@@ -13,7 +13,7 @@ from costmodel.dtypes import DType, tf32
 from costmodel.errors import DescriptionError, SizeError
 from costmodel.frontends.luminal.egraph import Choice, EGraph, chosen_term, read_egraph
 from costmodel.frontends.luminal.frames import Levels, Part, free_name, identifier
-from costmodel.frontends.luminal.terms import Term, read_text
+from costmodel.frontends.luminal.terms import OPERATORS, Term, read_text
 from costmodel.frontends.luminal.writer import Writer
 from costmodel.ir import Kernel
 
@@ -103,6 +103,10 @@ def from_luminal(
     for argument, given in (("grid", grid), ("block", block)):
         if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= 3:
             raise DescriptionError(f"luminal: {argument}={given!r}: expected 1, 2 or 3 dimensions")
+    if not isinstance(matrix, DType):
+        raise DescriptionError(f"luminal: matrix: expected a DType such as tf32, got {matrix!r}")
+    if not isinstance(name, str) or not name.strip():
+        raise DescriptionError(f"luminal: name: expected text, got {name!r}")
     if isinstance(source, str) and not source.lstrip().startswith("{"):
         if choice is not None or root is not None:
             raise DescriptionError("luminal: choice= and root= belong to an e-graph; an S-expression is one program")
@@ -110,6 +114,8 @@ def from_luminal(
     else:
         egraph = source if isinstance(source, EGraph) else read_egraph(source)
         term = chosen_term(egraph, choice, root)
+    if (sort := OPERATORS[term.op][0]) != "IR":
+        raise DescriptionError(f"luminal: {term.where}: {term.op} is of sort {sort}, no program; expected an IR, such as LoopOut")
     return _Programmer(term, Levels(grid, block, matrix), name).program()
 
 

@@ -14,10 +14,12 @@ from costmodel.errors import UnsupportedError
 from costmodel.frontends.luminal.terms import Term
 from costmodel.symbols import FloorDiv, Maximum, Minimum, Mod, is_identifier, size, to_text
 
-__all__ = ["Extents", "expression", "is_accumulator", "reach"]
+__all__ = ["LARGEST", "Extents", "expression", "is_accumulator", "reach"]
 
 Extents = Mapping[sympy.Symbol, sympy.Expr]
 """How many values each loop index takes, from 0."""
+LARGEST = 2**58
+"""Number of a program: beyond, bytes of as many elements leave 63 bits."""
 _ZERO, _ONE = sympy.Integer(0), sympy.Integer(1)
 _DEEPEST = 100
 _TAKEN = frozenset({"kernel", "device", "registers", "spilled", "warm"}) | {
@@ -41,13 +43,16 @@ def expression(term: Term, z: sympy.Expr | None, extents: Extents, depth: int = 
         depth: of the term in the whole.
 
     Raises:
-        UnsupportedError: an accumulator inside an expression, a variable that cannot be a size, or a negative dividend.
+        UnsupportedError: an accumulator inside an expression, a variable that cannot be a size, a negative dividend, or a number
+            that is too large.
     """
     if depth > _DEEPEST:
         term.refuse(f"an expression nested deeper than {_DEEPEST}")
     if term.op == "MNum":
         number = term.args[0]
         assert not isinstance(number, Term)  # the reader of terms makes an integer of it
+        if abs(int(number)) > LARGEST:
+            term.refuse(f"{number} is too large; expected numbers up to 2**58")
         return sympy.Integer(int(number))
     if term.op == "MVar":
         return _variable(term, z)

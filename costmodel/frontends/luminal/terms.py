@@ -144,7 +144,7 @@ def read_text(text: str) -> Term:
         elif root is not None:
             raise DescriptionError(f"luminal: {where}: a second term; expected (let name term) bindings and one term")
         else:
-            root = _resolved(made, bound)
+            root = _resolved(made, bound, where)
     if open_forms:
         raise DescriptionError(f"luminal: {open_forms[-1][0]}: '(' is never closed")
     if root is None and bound:
@@ -181,16 +181,16 @@ def _tokens(text: str) -> Iterator[tuple[str, str, str]]:
 def _binding(parts: list[Argument | _Atom], bound: dict[str, Term], where: str) -> tuple[str, Term]:
     if len(parts) != 3 or not isinstance(parts[1], _Atom):
         raise DescriptionError(f"luminal: {where}: expected (let name term)")
-    return parts[1].value, _resolved(parts[2], bound)
+    return parts[1].value, _resolved(parts[2], bound, where)
 
 
-def _resolved(part: Argument | _Atom, bound: dict[str, Term]) -> Term:
+def _resolved(part: Argument | _Atom, bound: dict[str, Term], where: str) -> Term:
     if isinstance(part, _Atom):
         if part.value not in bound:
             raise DescriptionError(f"luminal: {part.where}: {part.value!r} is not bound; bound: {', '.join(bound) or 'nothing'}")
         return bound[part.value]
     if not isinstance(part, Term):
-        raise DescriptionError(f"luminal: expected a term, got {part!r}")
+        raise DescriptionError(f"luminal: {where}: expected a term, got {part!r}")
     return part
 
 
@@ -200,7 +200,7 @@ def _form(parts: list[Argument | _Atom], bound: dict[str, Term], terms: Terms, w
     args: list[Argument] = []
     for part in parts[1:]:
         if isinstance(part, _Atom):
-            args.append(int(part.value) if re.fullmatch(r"-?\d{1,19}", part.value) else _resolved(part, bound))
+            args.append(int(part.value) if re.fullmatch(r"-?\d{1,19}", part.value) else _resolved(part, bound, where))
         else:
             args.append(part)
     return terms.make(parts[0].value, tuple(args), where)

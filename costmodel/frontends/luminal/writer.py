@@ -26,6 +26,7 @@ from costmodel.frontends.luminal.frames import (
     loop_extent,
     output_elements,
     synchronises,
+    trips,
     unfused,
 )
 from costmodel.frontends.luminal.layout import layout, nodes_of
@@ -189,7 +190,7 @@ class Writer:
         for frame in reversed(threads):
             lane = lane * frame.extent + frame.index
         scope = self.scope(frames)
-        step = Scope(scope, self.unique("tc_loop"), expression(term.child(7), None, {}))
+        step = Scope(scope, self.unique("tc_loop"), trips(term, 7))
         assert step.index is not None
         self.extents[step.index] = step.extent
         registers = (self._memory("part_a", "register"), self._memory("part_b", "register"), self._memory("sum", "register"))

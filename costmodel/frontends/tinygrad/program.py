@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from costmodel.dtypes import DType
-from costmodel.errors import UnsupportedError
+from costmodel.errors import DescriptionError, UnsupportedError
 from costmodel.frontends.tinygrad.uops import Block, addresses, array_of, dtype_of, name_of, tree
 from costmodel.frontends.tinygrad.values import Values
 from costmodel.frontends.tinygrad.work import work_of
@@ -28,8 +28,14 @@ def from_program(program: Any) -> Kernel:
             them and needs no GPU).
 
     Raises:
+        DescriptionError: this is no compiled program.
         UnsupportedError: an operation that is not understood, named.
     """
+    if not _is(program, "PROGRAM") or len(program.src) < 2 or not _is(program.src[1], "LINEAR"):
+        raise DescriptionError(
+            "tinygrad: expected a PROGRAM with its LINEAR list, as codegen.to_program makes it, "
+            f"got {getattr(program, 'op', program)!r:.80}"
+        )
     uops = list(program.src[1].src)
     reader = _Reader(uops)
     made: Kernel = kernel(reader.describe, name=_identifier(program.arg.name)).trace()
@@ -204,6 +210,10 @@ def _progressions(offsets: Sequence[int]) -> list[tuple[int, int]] | None:
 
 def _item(k: Builder, kind: str, dtype: DType, amount: int) -> Any:
     return getattr(k, kind)(dtype, amount)
+
+
+def _is(u: Any, op: str) -> bool:
+    return getattr(getattr(u, "op", None), "name", None) == op
 
 
 def _identifier(name: str) -> str:

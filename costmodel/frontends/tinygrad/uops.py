@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from costmodel.dtypes import DType, bf16, f16, f32, f64, i8, i16, i32, i64
+from costmodel.dtypes import DType, bf16, f8, f16, f32, f64, i8, i16, i32, i64
 from costmodel.errors import UnsupportedError
 
 __all__ = ["Block", "addresses", "array_of", "dtype_of", "name_of", "tree"]
 
 _DTYPES = {
-    "float": f32, "half": f16, "__bf16": bf16, "double": f64, "bool": i8, "char": i8, "unsigned char": i8, "short": i16,
-    "unsigned short": i16, "int": i32, "unsigned int": i32, "long": i64, "unsigned long": i64,
+    "float": f32, "half": f16, "__bf16": bf16, "double": f64, "bool": i8, "signed char": i8, "unsigned char": i8, "short": i16,
+    "unsigned short": i16, "int": i32, "unsigned int": i32, "long": i64, "unsigned long": i64, "float8_e4m3": f8,
+    "float8_e5m2": f8, "float8_e4m3fnuz": f8, "float8_e5m2fnuz": f8,
 }  # fmt: skip
 
 
