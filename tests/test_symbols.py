@@ -254,6 +254,14 @@ def test_what_falls_below_zero_has_no_sign_for_sympy_either(one, other):
         assert not (algebra._falls_below_zero(e) and e.is_nonnegative)
 
 
+@given(expressions())
+def test_what_is_expanded_stays_as_it_is(one):
+    """Asked before sympy multiplies out, inside calls too."""
+    e, expanded = one[0], sympy.expand(one[0])
+    assert algebra._is_expanded(expanded) or expanded.atoms(sympy.Pow)
+    assert not algebra._is_expanded(e) or expanded == e
+
+
 def test_it_falls_below_zero():
     for e in (M - 4, 4 - M, -i, CeilDiv(M, B) - 1, 1 - CeilDiv(M, B), M * N - K * 2, FloorDiv(M, B) * N - Mod(N, B) + 8):
         assert algebra._falls_below_zero(e)

@@ -76,7 +76,7 @@ def exact_quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:
             return None
     if expanded_terms(a) > MOST_TERMS:
         return None
-    terms = sympy.Add.make_args(sympy.expand(a))
+    terms = sympy.Add.make_args(a if _is_expanded(a) else sympy.expand(a))
     out = [t / b for t in terms]
     if all(
         q.as_coeff_Mul()[0].is_Integer and not any(f.is_Pow and f.exp.is_negative for f in sympy.Mul.make_args(q)) for q in out
@@ -88,6 +88,13 @@ def exact_quotient(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr | None:
 def _is_plain(term: sympy.Expr) -> bool:
     """Whether a term has no sum to multiply out."""
     return not any(f.is_Add or f.is_Pow for f in sympy.Mul.make_args(term))
+
+
+def _is_expanded(e: sympy.Expr) -> bool:
+    """Whether a sum of products has nothing to multiply out, inside calls too."""
+    if e.is_Mul or e.is_Pow:
+        return not e.is_Pow and all(not f.is_Add and _is_expanded(f) for f in e.args)
+    return all(_is_expanded(a) for a in e.args)
 
 
 MOST_TERMS = 4096

@@ -15,7 +15,7 @@ from costmodel.frontends.triton.compiling import Compiled
 from costmodel.frontends.triton.events import Event, Repeat
 from costmodel.frontends.triton.grid import regrouped, unwrapped
 from costmodel.frontends.triton.handlers import HANDLERS
-from costmodel.frontends.triton.module_text import Module, Operation, parse_module, tensor_type
+from costmodel.frontends.triton.module_text import Module, parse_lines, parse_module, tensor_type
 from costmodel.frontends.triton.polynomials import ONE, Algebra, Polynomial
 from costmodel.frontends.triton.reading import Reader, Staged
 from costmodel.ir import Kernel, Loop, Statement
@@ -34,13 +34,14 @@ def analysed(
     Raises:
         UnsupportedError: something is not understood.
     """
-    module, pipelined = parse_module(compiled.plain), parse_module(compiled.pipelined)
-    _check(module, pipelined)
+    _alike(name, compiled.pipelined)
+    module = parse_module(compiled.plain)
+    _alone(module)
     sizes = size_names(argument_values(module))
     algebra = Algebra({a: divisors.get(a, 1) for a in sizes})
     extents = tuple(algebra.from_sympy(e) for e in grid)
     extents = (*extents, *([ONE] * (3 - len(extents))))
-    reader = Reader(module, compiled.threads // 32, extents, _staging(pipelined), algebra, HANDLERS)
+    reader = Reader(module, compiled.threads // 32, extents, _staging(module.name, compiled.pipelined), algebra, HANDLERS)
     reading = reader.read()
     events, axes = regrouped(algebra, reading.events, extents)
     symbols: dict[str, sympy.Expr] = {a: size(a) for a in sizes}
@@ -87,16 +88,20 @@ def _sites(body: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     return [(*s.leaf.loads, *s.leaf.stores) for s in sites_of(body) if isinstance(s.leaf, Statement)]
 
 
-def _check(module: Module, pipelined: Module) -> None:
-    """Refuse what would be counted wrongly without a word."""
+def _alone(module: Module) -> None:
+    """Refuse clusters, which would be counted wrongly without a word."""
     clusters = re.search(r'"ttg\.num-ctas" = (\d+)', module.attributes)
     if clusters is None or clusters.group(1) != "1":
         raise UnsupportedError(f"Triton kernel {module.name}: num_ctas is not 1; expected kernels without clusters of blocks")
-    whole = Operation("", (), (), "", "", "", [pipelined.body])
-    special = next((o for o in whole.inner() if o.name.startswith("ttg.warp_specialize")), None)
-    if special is not None:
-        where = pipelined.location(special.where)
-        raise UnsupportedError(f"Triton kernel {module.name}: {where} (ttg.warp_specialize): warps with different work; "
+
+
+def _alike(name: str, pipelined: str) -> None:
+    """Refuse warps with work of their own, naming the first line of it."""
+    at = pipelined.find("ttg.warp_specialize(")
+    if at >= 0:
+        first = re.search(r"loc\((#loc\d*)\)", pipelined[at:])
+        where = parse_lines(pipelined, ()).location(first.group(1) if first else "")
+        raise UnsupportedError(f"Triton kernel {name}: {where} (ttg.warp_specialize): warps with different work; "
                                "expected loops without warp_specialize=True")  # fmt: skip
 
 
@@ -109,13 +114,15 @@ def _repeats(events: list[Event]) -> list[Repeat]:
     return found
 
 
-def _staging(module: Module) -> dict[tuple[str, int, int], Staged]:
+_COPIES = ("ttg.async_copy_global_to_local", "ttng.async_tma_copy_global_to_local")
+
+
+def _staging(kernel: str, pipelined: str) -> dict[tuple[str, int, int], Staged]:
     """Loads that became asynchronous copies: one before the loop for each step that they run ahead, one in the loop."""
+    module = parse_lines(pipelined, _COPIES)
     counts: dict[tuple[str, int, int], int] = {}
     encodings: dict[tuple[str, int, int], str] = {}
-    for operation in Operation("", (), (), "", "", "", [module.body]).inner():
-        if operation.name not in ("ttg.async_copy_global_to_local", "ttng.async_tma_copy_global_to_local"):
-            continue
+    for operation in module.body.operations:
         at = module.location(operation.where)
         key = (at.file, at.line, at.column)
         counts[key] = counts.get(key, 0) + 1
@@ -124,5 +131,5 @@ def _staging(module: Module) -> dict[tuple[str, int, int], Staged]:
         encodings[key] = module.aliases.get(encoding, encoding)
     found = {key: Staged(n, encodings[key]) for key, n in counts.items()}
     if any(not s.encoding for s in found.values()):
-        raise UnsupportedError(f"Triton kernel {module.name}: an asynchronous copy into an array without a layout")
+        raise UnsupportedError(f"Triton kernel {kernel}: an asynchronous copy into an array without a layout")
     return found

@@ -18,18 +18,21 @@ from costmodel.frontends.triton.values import Chosen, Mask, Opaque, Pointer, Val
 
 __all__ = ["POINTWISE", "constant", "fitting", "reordered", "reshaped", "shifted", "tensor_range"]
 
+_DENSE, _ATTRIBUTES = re.compile(r"dense<(.*?)>"), re.compile(r"^\{.*?\} ?")
+_INTEGER, _NUMBER = re.compile(r"^(i\d+|index)$"), re.compile(r"^-?\d+$")
+
 
 def constant(operation: Operation) -> Value:
     """The value of `arith.constant`."""
     text = operation.text.strip()
-    dense = re.search(r"dense<(.*?)>", text)
-    value = dense.group(1) if dense else re.sub(r"^\{.*?\} ?", "", text).split(" ")[0]
+    dense = _DENSE.search(text)
+    value = dense.group(1) if dense else _ATTRIBUTES.sub("", text).split(" ")[0]
     if value in ("true", "false"):
         return Mask(()) if value == "true" else NEVER
     integer = tensor_type(operation.result_type).element
-    if not re.match(r"^(i\d+|index)$", integer):
+    if not _INTEGER.match(integer):
         return Opaque("a floating-point number")
-    if not re.match(r"^-?\d+$", value):
+    if not _NUMBER.match(value):
         return Opaque(f"a constant tensor {value[:40]}")
     return Polynomial.of(int(value))
 
@@ -93,17 +96,17 @@ def _each(algebra: Algebra, conditions: tuple[Condition, ...], by: dict[str, Pol
 
 def fitting(algebra: Algebra, value: Value, element: str) -> Value:
     """The value as a number of that type, of which narrow ones have to be seen to hold it."""
-    bits = re.match(r"^i(\d+)$", element)
-    if not isinstance(value, Polynomial | Chosen) or bits is None or int(bits.group(1)) >= _WIDE_BITS:
+    bits = _NARROW.get(element)
+    if bits is None or not isinstance(value, Polynomial | Chosen):
         return value
     if isinstance(value, Polynomial):
         low, high = algebra.bounds(value)
-        if low is not None and low >= 0 and high is not None and high < 1 << (int(bits.group(1)) - 1):
+        if low is not None and low >= 0 and high is not None and high < 1 << (bits - 1):
             return value
-    return Opaque(f"a number of {bits.group(1)} bits, which may not hold it")
+    return Opaque(f"a number of {bits} bits, which may not hold it")
 
 
-_WIDE_BITS = 32
+_NARROW = {"i1": 1, "i8": 8, "i16": 16}
 
 
 def _and(algebra: Algebra, a: Value, b: Value) -> Value:

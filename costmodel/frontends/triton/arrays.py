@@ -38,7 +38,7 @@ def split(algebra: Algebra, offset: Polynomial) -> dict[Stride, Polynomial]:
 
 def _moves(algebra: Algebra, atom: str) -> bool:
     """Whether an atom depends on blocks, loops or coordinates."""
-    return any(a.startswith("%") for a in algebra.every_atom(Polynomial.of(atom)))
+    return algebra.mentions(Polynomial.of(atom), "%") if atom[0] == "@" else atom[0] == "%"
 
 
 def dimensions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import sympy
 
@@ -41,16 +42,17 @@ _LANE_BITS = 5
 _INTEGER = sympy.Integer
 
 
+@cache
 def digit(d: ThreadDigit, warp_bits: int) -> sympy.Expr:
     """A digit of the thread number, of lane and warp index; times its stride."""
-    total = _INTEGER(0)
+    parts: list[sympy.Expr] = []
     inside = max(min(d.low + d.bits, _LANE_BITS) - d.low, 0)
     if inside:
-        total += d.stride * _bits(LANE, d.low, inside, _LANE_BITS)
+        parts.append(sympy.Mul(d.stride, _bits(LANE, d.low, inside, _LANE_BITS)))
     if d.bits > inside:
         low = max(d.low - _LANE_BITS, 0)
-        total += (d.stride << inside) * _bits(WARP, low, d.bits - inside, warp_bits)
-    return total
+        parts.append(sympy.Mul(d.stride << inside, _bits(WARP, low, d.bits - inside, warp_bits)))
+    return sympy.Add(*parts)
 
 
 def _bits(symbol: sympy.Symbol, low: int, bits: int, of: int) -> sympy.Expr:
@@ -214,15 +216,13 @@ class Builder:
     ) -> tuple[dict[str, sympy.Expr], list[tuple[sympy.Symbol, int]]]:
         """Each coordinate's first element in a thread, and the loops over its registers."""
         warp_bits = self.warps.bit_length() - 1
-        points: dict[str, sympy.Expr] = {}
+        parts = [[digit(t, warp_bits) for t in layout.thread_digits(d)] for d in range(len(layout.shape))]
         loops: list[tuple[sympy.Symbol, int]] = []
-        for d, extent in enumerate(layout.shape):
-            points[f"{coordinate(d)}:{extent}"] = sum((digit(t, warp_bits) for t in layout.thread_digits(d)), _INTEGER(0))
         for loop in layout.register_loops(dimension, width):
             symbol = self._counter()
             loops.append((symbol, loop.extent))
-            points[f"{coordinate(loop.dimension)}:{layout.shape[loop.dimension]}"] += loop.stride * symbol
-        return points, loops
+            parts[loop.dimension].append(sympy.Mul(loop.stride, symbol))
+        return {f"{coordinate(d)}:{n}": sympy.Add(*parts[d]) for d, n in enumerate(layout.shape)}, loops
 
     def _index(self, event: Touch, points: Mapping[str, sympy.Expr]) -> tuple[sympy.Expr, ...]:
         along = split(self.algebra, event.offset)
@@ -268,7 +268,7 @@ class Builder:
             elements = 32 * self.warps * max(event.written, event.read)
             buffer = self._scratch(f"exchanged_{dtype.name}_{elements}", elements, dtype)
             times, step = max(count // width, 1), self._counter()
-            at = (step * 32 * self.warps + WARP * 32 + LANE) * width if times > 1 else (WARP * 32 + LANE) * width
+            at = WARP * (32 * width) + LANE * width + (step * (32 * self.warps * width) if times > 1 else 0)
             access = Access(buffer, (at,), _INTEGER(width))
             name = self._name(f"exchange {what}", event.where.line)
             pair = ((), (access,)) if what == "written" else ((access,), ())

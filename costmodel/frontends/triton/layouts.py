@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from costmodel.errors import UnsupportedError
 
@@ -155,27 +155,46 @@ def _spelt(encoding: str, aliases: Mapping[str, str]) -> str:
     return encoding
 
 
+_FIELD = re.compile(r"\b(\w+) = (?:(\d+)|\[([\d, ]*)\])")
+
+
+@lru_cache(maxsize=1 << 10)
+def _fields(text: str) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """The first number and the first list of numbers of each name in a layout."""
+    single: dict[str, int] = {}
+    several: dict[str, list[int]] = {}
+    for name, one, many in _FIELD.findall(text):
+        if one:
+            single.setdefault(name, int(one))
+        else:
+            several.setdefault(name, [int(n) for n in many.split(",") if n.strip()])
+    return single, several
+
+
 def numbers(text: str, name: str) -> list[int]:
     """A list of whole numbers in a layout."""
-    found = re.search(rf"\b{name} = \[([\d, ]*)\]", text)
+    found = _fields(text)[1].get(name)
     if found is None:
         raise UnsupportedError(f"Triton layout {text}: expected {name} = […]")
-    return [int(n) for n in found.group(1).split(",") if n.strip()]
+    return list(found)
 
 
 def number(text: str, name: str) -> int:
     """One whole number in a layout."""
-    found = re.search(rf"\b{name} = (\d+)", text)
+    found = _fields(text)[0].get(name)
     if found is None:
         raise UnsupportedError(f"Triton layout {text}: expected {name} = …")
-    return int(found.group(1))
+    return found
 
 
+_LAYOUT = re.compile(r"#(?:ttg|triton_gpu)\.(\w+)<\{(.*)\}>$")
+_SLICE = re.compile(r"#\w+\.slice<\{dim = (\d+), parent = (.*)\}>$")
+_OPERAND = re.compile(r"#\w+\.dot_op<\{opIdx = (\d), parent = (.*?)(?:, kWidth = (\d+))?\}>$")
 Bases = tuple[list[Basis], list[Basis], list[Basis]]
 
 
 def _bases(text: str, shape: tuple[int, ...], aliases: Mapping[str, str]) -> Bases:
-    kind = re.match(r"#(?:ttg|triton_gpu)\.(\w+)<\{(.*)\}>$", text)
+    kind = _LAYOUT.match(text)
     if kind is None:
         raise UnsupportedError(f"Triton layout {text or 'none'}: expected #ttg.…<{{…}}>")
     match kind.group(1):
@@ -210,7 +229,7 @@ def _bits(counts: list[int], sizes: list[int], order: list[int]) -> list[Basis]:
 
 
 def _slice(text: str, shape: tuple[int, ...], aliases: Mapping[str, str]) -> Bases:
-    inner = re.match(r"#\w+\.slice<\{dim = (\d+), parent = (.*)\}>$", text)
+    inner = _SLICE.match(text)
     if inner is None:
         raise UnsupportedError(f"Triton layout {text}: expected dim = …, parent = …")
     dimension = int(inner.group(1))
@@ -238,7 +257,7 @@ def _accumulator(text: str, rank: int) -> Bases:
 
 def _operand(text: str, shape: tuple[int, ...], aliases: Mapping[str, str]) -> Bases:
     """An operand of a matrix instruction, or of multiplications in ordinary registers."""
-    inner = re.match(r"#\w+\.dot_op<\{opIdx = (\d), parent = (.*?)(?:, kWidth = (\d+))?\}>$", text)
+    inner = _OPERAND.match(text)
     if inner is None:
         raise UnsupportedError(f"Triton layout {text}: expected opIdx = …, parent = …")
     first, parent, rank = inner.group(1) == "0", _spelt(inner.group(2), aliases), len(shape)

@@ -15,6 +15,10 @@ from costmodel.frontends.triton.values import Descriptor, Opaque, Pointer
 
 __all__ = ["HANDLERS"]
 
+_UNCACHED = re.compile(r"cacheModifier = c[gv]|isVolatile = true")
+_POINTERS = re.compile(r"(tensor<[\dx]*!tt\.ptr<[^>]*>(?:, .*?>?)?>|!tt\.ptr<[^>]*>)(?=$|,| ->)")
+_POINTEE = re.compile(r"!tt\.ptr<(.*?)>")
+
 
 def _touched(reader: Reader, operation: Operation, kind: str, mask: str | None, tile: Tile | None = None) -> Touch:
     """The elements behind a tensor of pointers."""
@@ -25,16 +29,16 @@ def _touched(reader: Reader, operation: Operation, kind: str, mask: str | None, 
             operation, f"the address is {reason}; expected an argument and an index made of sizes, blocks and loops"
         )
     held = reader.conditions(operation, reader[mask], "the mask") if mask else ()
-    cached = not re.search(r"cacheModifier = c[gv]|isVolatile = true", operation.text)
+    cached = not _UNCACHED.search(operation.text)
     return Touch(kind, pointer.buffer, pointer.offset, held, _elements(operation), cached, reader.where(operation), tile)
 
 
 def _elements(operation: Operation) -> TensorType:
     """The type of the elements behind the tensor of pointers."""
     types = operation.types.strip("() ")
-    first = re.match(r"(tensor<[\dx]*!tt\.ptr<[^>]*>(?:, .*?>?)?>|!tt\.ptr<[^>]*>)(?=$|,| ->)", types)
+    first = _POINTERS.match(types)
     tensor = tensor_type(first.group(1) if first else types)
-    pointee = re.search(r"!tt\.ptr<(.*?)>", tensor.element)
+    pointee = _POINTEE.search(tensor.element)
     return TensorType(tensor.shape, pointee.group(1) if pointee else tensor.element, tensor.encoding)
 
 
@@ -86,7 +90,7 @@ def _allocate(reader: Reader, operation: Operation) -> None:
 def _local_store(reader: Reader, operation: Operation) -> None:
     tile = reader[operation.operands[1]]
     if isinstance(tile, Tile):
-        register = tensor_type(re.split(r" -> ", operation.types)[0].strip())
+        register = tensor_type(operation.types.split(" -> ")[0].strip())
         reader.emit(Stage("store", tile, register, reader.where(operation)), Sync())
 
 

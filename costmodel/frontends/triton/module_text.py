@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from costmodel.errors import UnsupportedError
 
-__all__ = ["Block", "Location", "Module", "Operation", "TensorType", "parse_module", "split_types", "tensor_type"]
+__all__ = ["Block", "Location", "Module", "Operation", "TensorType", "parse_lines", "parse_module", "split_types", "tensor_type"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +97,18 @@ class Module:
     """Layouts by their short name."""
     locations: dict[str, str]
     attributes: str
+    _found: dict[str, Location] = field(default_factory=dict)
 
     def location(self, where: str) -> Location:
         """The source line behind a reference, that of the kernel for code it calls."""
+        if where not in self._found:
+            self._found[where] = self._resolved(where)
+        return self._found[where]
+
+    def _resolved(self, where: str) -> Location:
         text, name = self.locations.get(where, where), ""
         for _ in range(64):
-            named = re.match(r'loc\("([^"]*)"\((.+)\)\)$', text)
-            call = re.match(r"loc\(callsite\((.+) at (\S+?)\)\)$", text)
-            fused = re.match(r"loc\(fused(?:<.*>)?\[(.*)\]\)$", text)
-            place = re.match(r'loc\("([^"]*)":(\d+):(\d+)(?: to .*)?\)$', text)
+            named, call, fused, place = (form.match(text) for form in _LOCATIONS)
             if place:
                 return Location(place.group(1), int(place.group(2)), int(place.group(3)), name)
             if named:
@@ -126,7 +129,19 @@ _LINE = re.compile(
     r'^(?:(?P<results>%[\w$.-]+(?::\d+)?(?:, %[\w$.-]+(?::\d+)?)*) = )?"?(?P<name>[a-z_]+(?:\.[\w.]+)+)"?(?P<rest>.*)$'
 )
 _LOCATION = re.compile(r" loc\((#loc\d*|unknown|.*)\)$")
+_LOCATIONS = (
+    re.compile(r'loc\("([^"]*)"\((.+)\)\)$'),
+    re.compile(r"loc\(callsite\((.+) at (\S+?)\)\)$"),
+    re.compile(r"loc\(fused(?:<.*>)?\[(.*)\]\)$"),
+    re.compile(r'loc\("([^"]*)":(\d+):(\d+)(?: to .*)?\)$'),
+)
+"""Of a named value, of a call, of several places, and of one."""
+_PLACED = re.compile(r"loc\(.*?\)+")
+_FUNCTION = re.compile(r"tt\.func (?:public |private )?@([\w$.-]+)\((.*)\) (?:attributes .*)?\{$")
+_ARGUMENT = re.compile(r"%([\w$.-]+): ([^{ ]+|!tt\.\w+<.*?>+) ?(\{.*?\})?(?: loc\(.*\))?$")
+_SOURCE = re.compile(r'loc\("([^"]+)"')
 _VALUE = re.compile(r"%[\w$.-]+(?:#\d+)?")
+_CARRIED = re.compile(r"(%[\w$.-]+) = %")
 _REGION = ("scf.for", "scf.if", "scf.while", "tt.reduce", "tt.scan", "tt.map_elementwise", "ttg.warp_specialize")
 
 
@@ -136,6 +151,22 @@ def parse_module(text: str) -> Module:
     Raises:
         UnsupportedError: a line that has not the shape of an operation, or no kernel.
     """
+    return _reader(text).module()
+
+
+def parse_lines(text: str, names: tuple[str, ...]) -> Module:
+    """Read only those lines of a module that are operations of these names, wherever they stand.
+
+    Raises:
+        UnsupportedError: such a line has not the shape of an operation.
+    """
+    reader = _reader(text)
+    lines = [line for line in reader.lines if any(name in line for name in names)]
+    operations = [o for o in map(reader.operation, lines) if o.name in names]
+    return Module("", (), Block((), operations), reader.aliases, reader.locations, "")
+
+
+def _reader(text: str) -> _Reader:
     aliases: dict[str, str] = {}
     locations: dict[str, str] = {}
     lines: list[str] = []
@@ -149,7 +180,7 @@ def parse_module(text: str) -> Module:
             aliases[name] = value
         elif stripped and not stripped.startswith("//"):
             lines.append(stripped)
-    return _Reader(lines, aliases, locations).module()
+    return _Reader(lines, aliases, locations)
 
 
 class _Reader:
@@ -176,15 +207,15 @@ class _Reader:
         return found
 
     def _function(self, line: str, attributes: str) -> Module:
-        head = re.match(r"tt\.func (?:public |private )?@([\w$.-]+)\((.*)\) (?:attributes .*)?\{$", line)
+        head = _FUNCTION.match(line)
         if head is None:
             raise UnsupportedError(f"Triton IR: cannot read the function {line[:80]!r}")
         arguments = []
         for part in split_types(head.group(2)):
-            found = re.match(r"%([\w$.-]+): ([^{ ]+|!tt\.\w+<.*?>+) ?(\{.*?\})?(?: loc\(.*\))?$", part)
+            found = _ARGUMENT.match(part)
             if found is None:
                 raise UnsupportedError(f"Triton IR: cannot read the argument {part!r}")
-            source = re.search(r'loc\("([^"]+)"', part)
+            source = _SOURCE.search(part)
             arguments.append((found.group(1), found.group(2), source.group(1) if source else found.group(1)))
         return Module(head.group(1), tuple(arguments), self._body(), self.aliases, self.locations, attributes)
 
@@ -209,12 +240,12 @@ class _Reader:
             if line.startswith("^bb"):
                 if block.operations:
                     return line
-                block.arguments = (*block.arguments, *_VALUE.findall(re.sub(r"loc\(.*?\)+", "", line)))
+                block.arguments = (*block.arguments, *_VALUE.findall(_PLACED.sub("", line)))
                 continue
-            block.operations.append(self._operation(line))
+            block.operations.append(self.operation(line))
         raise UnsupportedError("Triton IR: a block without an end")
 
-    def _operation(self, line: str) -> Operation:
+    def operation(self, line: str) -> Operation:
         found = _LINE.match(line)
         if found is None:
             raise UnsupportedError(f"Triton IR: cannot read the line {line[:120]!r}")
@@ -233,7 +264,7 @@ class _Reader:
         head = rest[:-1].rstrip("( ")
         operands = tuple(_VALUE.findall(head))
         if name == "scf.for":
-            arguments = (operands[0], *re.findall(r"(%[\w$.-]+) = %", head[head.index(" step ") :]))
+            arguments = (operands[0], *_CARRIED.findall(head[head.index(" step ") :]))
             operands = tuple(o for o in operands if o not in arguments)
         operation = Operation(name, results, operands, head, "", "")
         while True:

@@ -11,9 +11,10 @@ what is divided is not negative, where the two are the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import sympy
+import sympy.tensor.tensor  # the first sum would import it, for as long as all the rest takes
 
 from costmodel.errors import UnsupportedError
 from costmodel.symbols import CeilDiv, FloorDiv, Maximum, Minimum, Mod
@@ -355,11 +356,14 @@ class Algebra:
 
     def to_sympy(self, p: Polynomial, symbols: dict[str, sympy.Expr]) -> sympy.Expr:
         """The expression with a sympy expression for each atom; those of calls are added to `symbols`."""
-        return sympy.Add(*self._terms(p, symbols))
+        terms = [self._term(m, c, symbols) for m, c in p.terms.items()]
+        return terms[0] if len(terms) == 1 else sympy.Add(*terms)
 
-    def _terms(self, p: Polynomial, symbols: dict[str, sympy.Expr]) -> Iterator[sympy.Expr]:
-        for m, c in p.terms.items():
-            yield sympy.Mul(sympy.Integer(c), *(self._atom(a, symbols) for a in m))
+    def _term(self, m: tuple[str, ...], c: int, symbols: dict[str, sympy.Expr]) -> sympy.Expr:
+        factors = [self._atom(a, symbols) for a in m]
+        if c != 1 or not factors:
+            factors.append(sympy.Integer(c))
+        return factors[0] if len(factors) == 1 else sympy.Mul(*factors)
 
     def _atom(self, atom: str, symbols: dict[str, sympy.Expr]) -> sympy.Expr:
         if atom in self.calls and atom not in symbols:

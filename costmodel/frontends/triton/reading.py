@@ -158,27 +158,32 @@ class Reader:
         return ring
 
     @cached_property
+    def operations(self) -> list[Operation]:
+        """All of the module, outermost first."""
+        return list(Operation("", (), (), "", "", "", [self.module.body]).inner())
+
+    @cached_property
     def products(self) -> frozenset[str]:
         """Products that go into one sum only: the compiler fuses the two."""
-        once = {o.results[0] for o in _all(self.module) if o.name == "arith.mulf" and self.uses.get(o.results[0]) == 1}
-        summed = {n for o in _all(self.module) if o.name in ("arith.addf", "arith.subf") for n in o.operands}
+        once = {o.results[0] for o in self.operations if o.name == "arith.mulf" and self.uses.get(o.results[0]) == 1}
+        summed = {n for o in self.operations if o.name in ("arith.addf", "arith.subf") for n in o.operands}
         return frozenset(once & summed)
 
     @cached_property
     def allocated(self) -> frozenset[str]:
         """Values that are stored to shared memory as they are."""
-        return frozenset(o.operands[0] for o in _all(self.module) if o.name == "ttg.local_alloc" and o.operands)
+        return frozenset(o.operands[0] for o in self.operations if o.name == "ttg.local_alloc" and o.operands)
 
     @cached_property
     def addressing(self) -> frozenset[str]:
         """Values that addresses, masks and loop bounds are made of."""
-        return _slice(self.module)
+        return _slice(self.operations)
 
     @cached_property
     def uses(self) -> dict[str, int]:
         """How often each value is used."""
         counts: dict[str, int] = {}
-        for operation in _all(self.module):
+        for operation in self.operations:
             for name in operation.operands:
                 counts[name] = counts.get(name, 0) + 1
         return counts
@@ -250,18 +255,14 @@ def result_names(operation: Operation) -> list[str]:
     return names
 
 
-def _all(module: Module) -> list[Operation]:
-    return list(Operation("", (), (), "", "", "", [module.body]).inner())
-
-
 _MEMORY = ("tt.load", "tt.store", "tt.atomic_rmw", "tt.atomic_cas", "scf.for", "scf.if", "ttng.async_tma", "tt.descriptor")
 
 
-def _slice(module: Module) -> frozenset[str]:
+def _slice(operations: list[Operation]) -> frozenset[str]:
     """Values behind addresses, masks and bounds, backwards from their uses."""
     made: dict[str, tuple[str, ...]] = {}
     wanted: list[str] = []
-    for operation in _all(module):
+    for operation in operations:
         ends = [r.operations[-1].operands for r in operation.regions if r.operations]
         for n, name in enumerate(result_names(operation)):
             made[name] = operation.operands if not ends else tuple(e[n] for e in ends if n < len(e))
