@@ -7,6 +7,7 @@ nothing or leave 32 bits have no meaning and are thrown away.
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def _narrow(a):
     return (np.asarray(a, np.int64) + 128) % 256 - 128
 
 
-BINARY = {
+BINARY: dict[str, Any] = {
     "addi": lambda a, b: a + b,
     "subi": lambda a, b: a - b,
     "muli": lambda a, b: a * b,
@@ -51,7 +52,7 @@ BINARY = {
     "minsi": np.minimum,
     "maxsi": np.maximum,
 }
-COMPARED = {
+COMPARED: dict[str, Any] = {
     "slt": lambda a, b: a < b,
     "sle": lambda a, b: a <= b,
     "sgt": lambda a, b: a > b,
@@ -122,8 +123,9 @@ class Program:
 
     def combined(self, kind):
         a, b, operator = self.pick(kind), self.pick(kind), self.choose.choice(["andi", "andi", "ori"])
-        function = {"andi": np.logical_and, "ori": np.logical_or}[operator]
-        return self.add(kind, f"arith.{operator} {a}, {b} : {_TYPES[kind]}", lambda env: function(env[a], env[b]))
+        both = operator == "andi"
+        function = lambda env: np.logical_and(env[a], env[b]) if both else np.logical_or(env[a], env[b])  # noqa: E731
+        return self.add(kind, f"arith.{operator} {a}, {b} : {_TYPES[kind]}", function)
 
     def replaced(self):
         index, limit = self.pick("tensor"), self.splat(self.any_scalar())
