@@ -131,7 +131,7 @@ def test_swizzled_tiles_have_no_bank_conflicts(converted):
     """Copies into the ring and `ldmatrix` out of it: what swizzles are made for."""
     k = converted("matmul, many rows", "sm_80")
     counts = oracle.count(k.kernel, CASES["matmul, many rows"].sizes, limit=LARGEST)
-    rings = [a for s in counts.statements for a in (*s.loads, *s.stores) if a.access.buffer.name.startswith("ring")]
+    rings = [a for s in counts.statements for a in (*s.loads, *s.stores) if a.access.buffer.name.startswith("staged")]
     assert len(rings) == 4
     for a in rings:
         assert a.wavefronts == 4 * a.requests  # 16 bytes of 32 lanes are four passes of 128 bytes

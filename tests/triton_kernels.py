@@ -230,19 +230,24 @@ def persistent_matmul(
 ):  # fmt: skip
     first = tl.program_id(axis=0)
     down, right, steps = tl.cdiv(M, BM), tl.cdiv(N, BN), tl.cdiv(K, BK)
-    for tile in tl.range(first, down * right, SMS, flatten=False):
+    stored, in_tile = first - SMS, tl.arange(0, BK)
+    for tile in tl.range(first, down * right, SMS, flatten=True):
         pid_m, pid_n = _tile_of(tile, GROUP * right, down, GROUP)
         rows, columns = pid_m * BM + tl.arange(0, BM), pid_n * BN + tl.arange(0, BN)
-        safe_rows = tl.max_contiguous(tl.multiple_of(tl.where(rows < M, rows, 0), BM), BM)
-        safe_columns = tl.max_contiguous(tl.multiple_of(tl.where(columns < N, columns, 0), BN), BN)
+        rows, columns = tl.where(rows < M, rows, 0), tl.where(columns < N, columns, 0)
+        rows = tl.max_contiguous(tl.multiple_of(rows, BM), BM)
+        columns = tl.max_contiguous(tl.multiple_of(columns, BN), BN)
         sums = tl.zeros((BM, BN), dtype=tl.float32)
         for k in range(steps):
             depth = k * BK + tl.arange(0, BK)
-            left = tl.load(a + safe_rows[:, None] * stride_am + depth[None, :] * stride_ak, mask=depth[None, :] < K, other=0.0)
-            right_tile = tl.load(
-                b + depth[:, None] * stride_bk + safe_columns[None, :] * stride_bn, mask=depth[:, None] < K, other=0.0
-            )
+            a_at = a + rows[:, None] * stride_am + depth[None, :] * stride_ak
+            b_at = b + depth[:, None] * stride_bk + columns[None, :] * stride_bn
+            left = tl.load(a_at, mask=in_tile[None, :] < K - k * BK, other=0.0)
+            right_tile = tl.load(b_at, mask=in_tile[:, None] < K - k * BK, other=0.0)
             sums = tl.dot(left, right_tile, sums)
+        stored += SMS
+        pid_m, pid_n = _tile_of(stored, GROUP * right, down, GROUP)
+        rows, columns = pid_m * BM + tl.arange(0, BM), pid_n * BN + tl.arange(0, BN)
         c_at = c + stride_cm * rows[:, None] + stride_cn * columns[None, :]
         tl.store(c_at, sums.to(tl.float16), mask=(rows[:, None] < M) & (columns[None, :] < N))
 

@@ -10,7 +10,7 @@ from costmodel.cost.descriptions import (
     find_description,
     search_space,
 )
-from costmodel.cost.estimate import estimate
+from costmodel.cost.estimate import checked_sizes, estimate
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
 from costmodel.cost.schedules import best_schedule, score_measured
 from costmodel.cost.scorer import Scorer, Scores, rank
@@ -28,6 +28,7 @@ __all__ = [
     "Scores",
     "Term",
     "best_schedule",
+    "checked_sizes",
     "dataset_mapping",
     "description_names",
     "descriptions_in",

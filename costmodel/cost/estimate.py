@@ -10,7 +10,7 @@ import numpy as np
 from costmodel.charges.occupancy import LIMITERS
 from costmodel.cost.caching import united_bytes
 from costmodel.cost.evaluate import Charged, evaluate
-from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
+from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons, unmet
 from costmodel.cost.given_registers import checked_registers
 from costmodel.cost.memory import AccessTotals
 from costmodel.cost.result import AccessCharge, Cost, Level, Occupancy, Term
@@ -21,7 +21,7 @@ from costmodel.device import Device, find_device
 from costmodel.errors import SizeError
 from costmodel.ir import Description, Kernel, described
 
-__all__ = ["estimate"]
+__all__ = ["checked_sizes", "estimate"]
 
 
 def estimate(
@@ -73,7 +73,20 @@ def estimate(
     return _cost(kernel.name, found, statics | values, plan.warnings, charged, given is not None or plan.registers is not None)
 
 
-def _bind(kernel: Description | Kernel, sizes: dict[str, Any]) -> tuple[Kernel, dict[str, int], dict[str, Any]]:
+def checked_sizes(kernel: Kernel, sizes: dict[str, Any]) -> dict[str, int]:
+    """Sizes to count a traced kernel for; 0 is one.
+
+    Raises:
+        SizeError: a size is missing, unknown or out of range, or a requirement of the kernel is not met.
+    """
+    _, values, _ = _bind(kernel, sizes, 0)
+    why = unmet(kernel.requirements, values)
+    if why:
+        raise SizeError(f"{kernel.name}: {why} ({_text(values)})")
+    return values
+
+
+def _bind(kernel: Description | Kernel, sizes: dict[str, Any], least: int = 1) -> tuple[Kernel, dict[str, int], dict[str, Any]]:
     """The traced kernel, its sizes and its static values."""
     defaults = kernel.defaults if isinstance(kernel, Description) else {}
     static = kernel.static if isinstance(kernel, Description) else ()
@@ -87,17 +100,17 @@ def _bind(kernel: Description | Kernel, sizes: dict[str, Any]) -> tuple[Kernel, 
     missing = [n for n in expected if n not in given]
     if missing:
         raise SizeError(f"{kernel.name}: no value for {', '.join(missing)}; pass {missing[0]}=…")
-    values = {n: _whole(kernel.name, n, given[n]) for n in kernel.params}
+    values = {n: _whole(kernel.name, n, given[n], least) for n in kernel.params}
     statics = {n: given[n].item() if isinstance(given[n], np.generic) else given[n] for n in static}
     traced = kernel.trace(**statics) if isinstance(kernel, Description) else kernel
     return traced, values, statics
 
 
-def _whole(kernel: str, name: str, value: Any) -> int:
+def _whole(kernel: str, name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise SizeError(f"{kernel}: {name}={value!r}: expected a whole number, got {type(value).__name__}")
-    if not 1 <= value <= LARGEST_SIZE:
-        raise SizeError(f"{kernel}: {name}={value}: expected a number from 1 to 2**40{ZERO_HINT if value == 0 else ''}")
+    if not least <= value <= LARGEST_SIZE:
+        raise SizeError(f"{kernel}: {name}={value}: expected a number from {least} to 2**40{ZERO_HINT if value == 0 else ''}")
     return int(value)
 
 

@@ -7,7 +7,7 @@ requires, then the limits of the device.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from costmodel.cost.plan import Plan
 from costmodel.device import Device
-from costmodel.symbols import COMPARISONS, CeilDiv, FloorDiv, Mod, to_text
+from costmodel.symbols import COMPARISONS, CeilDiv, Condition, FloorDiv, Mod, compile_program, to_text
 
-__all__ = ["LARGEST_SIZE", "ZERO_HINT", "reasons"]
+__all__ = ["LARGEST_SIZE", "ZERO_HINT", "reasons", "unmet"]
 
 LARGEST_SIZE = 2**40
 """Sizes beyond this are refused: products of them leave 63 bits."""
@@ -66,7 +66,7 @@ def reasons(plan: Plan, device: Device | None, columns: Mapping[str, Any], rows:
             found[row] = template.format(**{n: x[row] if np.ndim(x) else x for n, x in values.items()})
 
     for (op, left, right), x, y in checks.requirements:
-        mark(~COMPARISONS[op](v[x], v[y]), "requires {text}", text=f"{_readable(left)} {op} {_readable(right)}")
+        mark(~COMPARISONS[op](v[x], v[y]), "{text}", text=_required(op, left, right))
     for text, h in checks.extents:
         mark(v[h] < 1, "{text} is {n}, expected at least 1", text=text, n=v[h])
     for r in checks.reaches:
@@ -85,6 +85,19 @@ def reasons(plan: Plan, device: Device | None, columns: Mapping[str, Any], rows:
     if device is not None:
         _limits(plan, device, v, mark)
     return found
+
+
+def unmet(requirements: Sequence[Condition], sizes: Mapping[str, int]) -> str:
+    """`requires M % 16 == 0` for the first requirement that these sizes do not meet; an empty text if they meet all."""
+    values = compile_program([e for _, left, right in requirements for e in (left, right)])(sizes)
+    for (op, left, right), x, y in zip(requirements, values[::2], values[1::2], strict=True):
+        if not COMPARISONS[op](x, y):
+            return _required(op, left, right)
+    return ""
+
+
+def _required(op: str, left: Any, right: Any) -> str:
+    return f"requires {_readable(left)} {op} {_readable(right)}"
 
 
 def _plainly_fine(plan: Plan, device: Device | None, columns: Mapping[str, Any]) -> bool:

@@ -12,7 +12,18 @@ import sympy
 from costmodel.ir import Divisibility
 from costmodel.symbols import CeilDiv, Condition, FloorDiv, Maximum, Minimum, Mod, exact_quotient, expanded, index, quotient
 
-__all__ = ["HasExtent", "Virtual", "affine_terms", "below_zero", "delinearised", "dense_extent", "flattened", "largest_extent"]
+__all__ = [
+    "HasExtent",
+    "Virtual",
+    "affine_terms",
+    "below_zero",
+    "delinearised",
+    "dense_extent",
+    "digits",
+    "flattened",
+    "largest_extent",
+    "quotients",
+]
 
 
 class HasExtent(Protocol):
@@ -80,10 +91,11 @@ def largest_extent(extent: sympy.Expr, box: Mapping[sympy.Symbol, sympy.Expr]) -
     return largest if largest.is_positive else Maximum(largest, sympy.Integer(1))
 
 
-def _digits(forms: sympy.Tuple, loops: dict[sympy.Symbol, HasExtent]) -> sympy.Tuple:
+def digits(forms: sympy.Tuple, loops: dict[sympy.Symbol, HasExtent], ties: list[Condition] | None = None) -> sympy.Tuple:
     """Replace a loop's index that is taken apart at whole numbers, at several or beside itself, by a virtual loop for each digit.
 
-    `t % 4`, `t // 4 % 2` and `t // 8` of 32 threads are digits at 4 and 8; `t` itself is then their sum.
+    `t % 4`, `t // 4 % 2` and `t // 8` of 32 threads are digits at 4 and 8; `t` itself is then their sum. Where the extent is no
+    number, or no multiple of the places, the digits make up more than the index has: `ties` gets the condition that cuts it.
     """
     cuts: dict[sympy.Symbol, set[int]] = {}
     for call in forms.atoms(Mod, FloorDiv):
@@ -94,23 +106,25 @@ def _digits(forms: sympy.Tuple, loops: dict[sympy.Symbol, HasExtent]) -> sympy.T
     for i, places in cuts.items():
         at = sorted(places - {1})
         extent = loops[i].extent
-        ends = [1, *at, int(extent)] if extent.is_Integer else [1]
-        ends = [e for e in ends if e <= ends[-1]]
-        even = all(b % a == 0 for a, b in itertools.pairwise(ends))
+        starts = [1, *(a for a in at if not extent.is_Integer or a < extent)]
+        chain = all(b % a == 0 for a, b in itertools.pairwise(starts))
+        even = extent.is_Integer and int(extent) % starts[-1] == 0
         used = forms.xreplace({c: sympy.Integer(0) for c in forms.atoms(Mod, FloorDiv) if (_cut(c) or (None,))[0] == i})
-        if not extent.is_Integer or not even or (len(at) < 2 and i not in used.free_symbols):
+        if not chain or not (even or ties is not None) or (even and len(at) < 2 and i not in used.free_symbols):
             continue
-        ends = sorted(set(ends))
-        digits = [index(f"_digit_{i}_{n}") for n in range(len(ends) - 1)]
-        for digit, low, high in zip(digits, ends, ends[1:], strict=False):
-            loops[digit] = Virtual(digit, sympy.Integer(high // low), frozenset({i}))
+        names = [index(f"_digit_{i}_{n}") for n in range(len(starts))]
+        for name, low, high in zip(names, starts, starts[1:], strict=False):
+            loops[name] = Virtual(name, sympy.Integer(high // low), frozenset({i}))
+        loops[names[-1]] = Virtual(names[-1], CeilDiv(extent, sympy.Integer(starts[-1])), frozenset({i}))
         for call in forms.atoms(Mod, FloorDiv):
             found = _cut(call)
             if found is not None and found[0] == i:
                 _, low, top = found
-                inside = [(d, e) for d, e in zip(digits, ends, strict=False) if e >= low and (not top or e < top)]
+                inside = [(d, e) for d, e in zip(names, starts, strict=True) if e >= low and (not top or e < top)]
                 by[call] = sum((d * (e // low) for d, e in inside), sympy.Integer(0))
-        by[i] = sum((d * e for d, e in zip(digits, ends, strict=False)), sympy.Integer(0))
+        by[i] = sum((d * e for d, e in zip(names, starts, strict=True)), sympy.Integer(0))
+        if not even and ties is not None:
+            ties.append(("<", by[i], extent))
     return sympy.Tuple(*(expanded(f.xreplace(by)) for f in forms)) if by else forms
 
 
@@ -137,7 +151,7 @@ def delinearised(
     Returns the expressions and the pairs that must be equal for the two loops to be independent and to
     make up `f` together.
     """
-    forms = _digits(sympy.Tuple(*(expanded(d) for d in given)), loops)
+    forms = digits(sympy.Tuple(*(expanded(d) for d in given)), loops)
     equal: list[tuple[sympy.Expr, sympy.Expr]] = []
     seen: set[tuple[sympy.Expr, ...]] = set()
     while True:
@@ -174,6 +188,38 @@ def _split(
     if not whole:
         equal.append((loops[low].extent * loops[high].extent, dense))
     return replaced
+
+
+def quotients(
+    forms: tuple[sympy.Expr, ...], loops: dict[sympy.Symbol, HasExtent]
+) -> tuple[tuple[sympy.Expr, ...], list[Condition]]:
+    """Replace what is left of `f // D` and `f % D` by an index `q` of its own and `f - D·q`.
+
+    Returns the expressions and the conditions that tie each `q` to its `f`. Of an affine `f` that is plainly not negative, and a
+    `D` that no loop moves; others stay.
+    """
+    ties: list[Condition] = []
+    left = sympy.Tuple(*forms)
+    kept: set[sympy.Basic] = set()
+    while True:
+        calls = [c for c in left.atoms(Mod, FloorDiv, CeilDiv) if c.free_symbols & loops.keys() and c not in kept]
+        call = min((c for c in calls if not any(d != c and c.has(d) for d in calls)), key=str, default=None)
+        if call is None:
+            return tuple(expanded(f) for f in left), ties
+        base, divisor = call.args
+        if isinstance(call, CeilDiv):
+            base = base + divisor - 1
+        coefficients, rest = affine_terms(base, set(loops)) or ({}, sympy.Integer(-1))
+        most = rest + sympy.Add(*(c * (loops[i].extent - 1) for i, c in coefficients.items()))
+        plain = all(c.is_nonnegative for c in (*coefficients.values(), rest))
+        if not plain or (most.free_symbols | divisor.free_symbols) & loops.keys():
+            kept.add(call)
+            continue
+        q = index(f"_quotient_{len(ties) // 2}")
+        loops[q] = Virtual(q, FloorDiv(most, divisor) + 1)
+        ties += [("<=", divisor * q, base), ("<", base, divisor * (q + 1))]
+        same = {FloorDiv(*call.args): q, Mod(*call.args): base - divisor * q}
+        left = left.xreplace({call: q} if isinstance(call, CeilDiv) else same)
 
 
 def _beyond(extent: sympy.Expr, limit: sympy.Expr) -> sympy.Expr:

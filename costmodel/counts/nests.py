@@ -17,8 +17,10 @@ from costmodel.counts.affine import (
     below_zero,
     delinearised,
     dense_extent,
+    digits,
     flattened,
     largest_extent,
+    quotients,
 )
 from costmodel.errors import UnsupportedError
 from costmodel.ir import Barrier, Kernel, Loop, Site, facts_of
@@ -125,14 +127,17 @@ def _points(
     kernel: Kernel, site: Site, conditions: list[Condition], loops: dict[sympy.Symbol, Loop], tied: set[sympy.Symbol]
 ) -> sympy.Expr:
     table: dict[sympy.Symbol, HasExtent] = {i: loops[i] for i in tied}
-    conditions = flattened(conditions, table)
-    flat, equal = delinearised(tuple(e for c in conditions for e in c[1:]), table, facts_of(kernel.requirements))
+    ties: list[Condition] = []
+    conditions = flattened(_with(conditions, digits(_sides(conditions), table, ties)), table)
+    flat, equal = delinearised(tuple(_sides([*conditions, *ties])), table, facts_of(kernel.requirements))
+    conditions = [*conditions, *ties]
+    flat, more = quotients(flat, table)
+    conditions, flat = [*conditions, *more], (*flat, *_sides(more))
     replaced = {i for v in table.values() if isinstance(v, Virtual) for i in v.replaces}
     whole = all(expanded(a - b) == 0 for a, b in equal)
     triangular = {i for i in tied if loops[i].extent.free_symbols & loops.keys()}
     split = {s for i in triangular for s in (i, *loops[i].extent.free_symbols)} & replaced
-    plain = [(c[0], flat[2 * n], flat[2 * n + 1]) for n, c in enumerate(conditions)]
-    rows = [affine_terms(e, set(table)) for c in plain for e in below_zero(c) or []]
+    rows = [affine_terms(e, set(table)) for c in _with(conditions, flat) for e in below_zero(c) or []]
     rows += [affine_terms(i - loops[i].extent, tied) for i in triangular]
     if not whole or split or any(r is None for r in rows):
         written = _texts([c for g in site.guards for c in g.conditions])
@@ -148,6 +153,14 @@ def _points(
     for group, members in _independent([r for r in rows if r is not None], set(box)):
         total *= _group(members, sorted(group, key=lambda s: s.name), box)
     return total
+
+
+def _sides(conditions: list[Condition]) -> sympy.Tuple:
+    return sympy.Tuple(*(e for c in conditions for e in c[1:]))
+
+
+def _with(conditions: list[Condition], sides: sympy.Tuple) -> list[Condition]:
+    return [(c[0], sides[2 * n], sides[2 * n + 1]) for n, c in enumerate(conditions)]
 
 
 def _independent(rows: list[Row], indices: set[sympy.Symbol]) -> list[tuple[set[sympy.Symbol], list[Row]]]:

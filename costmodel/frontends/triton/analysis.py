@@ -35,6 +35,7 @@ def analysed(
         UnsupportedError: something is not understood.
     """
     _alike(name, compiled.pipelined)
+    _inlined(name, compiled.plain)
     module = parse_module(compiled.plain)
     _alone(module)
     sizes = size_names(argument_values(module))
@@ -105,6 +106,17 @@ def _alike(name: str, pipelined: str) -> None:
                                "expected loops without warp_specialize=True")  # fmt: skip
 
 
+def _inlined(name: str, module: str) -> None:
+    """Refuse calls of functions that stay functions, naming the line of the first."""
+    call = re.search(r"tt\.call @(\S+?)\(.*loc\((#loc\d*)\)", module)
+    if call is not None:
+        where = parse_lines(module, ()).location(call.group(2))
+        callee = call.group(1).rsplit("__", 2)[0].rsplit(".", 1)[-1]
+        raise UnsupportedError(
+            f"Triton kernel {name}: {where} (tt.call): {callee} is not inlined; expected functions without noinline=True"
+        )
+
+
 def _repeats(events: list[Event]) -> list[Repeat]:
     found: list[Repeat] = []
     for event in events:
@@ -115,21 +127,36 @@ def _repeats(events: list[Event]) -> list[Repeat]:
 
 
 _COPIES = ("ttg.async_copy_global_to_local", "ttng.async_tma_copy_global_to_local")
+_VIEWS = ("ttg.memdesc_index", "ttg.memdesc_subview", "ttg.memdesc_subslice")
 
 
 def _staging(kernel: str, pipelined: str) -> dict[tuple[str, int, int], Staged]:
-    """Loads that became asynchronous copies: one before the loop for each step that they run ahead, one in the loop."""
-    module = parse_lines(pipelined, _COPIES)
-    counts: dict[tuple[str, int, int], int] = {}
-    encodings: dict[tuple[str, int, int], str] = {}
+    """Loads that became asynchronous copies: one before the loop for each step that they run ahead, one in the loop.
+
+    Copies into one ring are of one load; a line that is unrolled has as many rings as it has loads.
+    """
+    module = parse_lines(pipelined, (*_COPIES, *_VIEWS))
+    rings: dict[str, str] = {}
+    counts: dict[tuple[tuple[str, int, int], str], Staged] = {}
     for operation in module.body.operations:
+        if operation.name in _VIEWS:
+            rings[operation.results[0]] = rings.get(operation.operands[0], operation.operands[0])
+            continue
         at = module.location(operation.where)
         key = (at.file, at.line, at.column)
-        counts[key] = counts.get(key, 0) + 1
         result = operation.types.rsplit(" -> ", 1)[-1]
         encoding = tensor_type(result if result.startswith("!") else f"!ttg.memdesc{result}").encoding
-        encodings[key] = module.aliases.get(encoding, encoding)
-    found = {key: Staged(n, encodings[key]) for key, n in counts.items()}
-    if any(not s.encoding for s in found.values()):
-        raise UnsupportedError(f"Triton kernel {kernel}: an asynchronous copy into an array without a layout")
+        if not encoding:
+            raise UnsupportedError(f"Triton kernel {kernel}: {at}: an asynchronous copy into an array without a layout")
+        ring = next((rings[n] for n in operation.operands if n in rings), "")
+        before = counts.get((key, ring))
+        counts[key, ring] = Staged(1 + (before.stages if before else 0), module.aliases.get(encoding, encoding))
+    found: dict[tuple[str, int, int], Staged] = {}
+    for (key, _), staged in counts.items():
+        if found.setdefault(key, staged) != staged:
+            where = f"{key[0]}:{key[1]}"
+            raise UnsupportedError(
+                f"Triton kernel {kernel}: {where}: copies of one unrolled line have different layouts or stages; "
+                "write the loads on lines of their own"
+            )
     return found

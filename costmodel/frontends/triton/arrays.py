@@ -1,11 +1,13 @@
 """Global arrays as the kernel walks over them: a flat offset split into dimensions, one for each stride.
 
-The terms of an offset that share a product of sizes as their factor belong to one dimension with that stride; terms with numbers
-alone make up the last one. Extents are what masks say, else how far the kernel reaches.
+The terms of an offset that share a product of sizes as their factor belong to one dimension with that stride, if an index moves
+along it; terms with numbers alone make up the last one. Sizes that are only added are offsets: along the slowest dimension whose
+stride divides them. Extents are what masks say, else how far the kernel reaches.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -26,14 +28,21 @@ class Dimensions:
     extents: dict[Stride, Polynomial]
 
 
-def split(algebra: Algebra, offset: Polynomial) -> dict[Stride, Polynomial]:
-    """The index along each dimension."""
+def split(algebra: Algebra, offset: Polynomial, strides: Iterable[Stride]) -> dict[Stride, Polynomial]:
+    """The index along each dimension, of which `strides` has at least those that the offset moves along."""
     found: dict[Stride, dict[tuple[str, ...], int]] = {}
     for m, c in offset.terms.items():
-        sizes = tuple(a for a in m if not _moves(algebra, a))
-        index = tuple(a for a in m if _moves(algebra, a))
+        sizes, index = _parts(algebra, m)
+        if not index:
+            sizes = max((s for s in strides if not Counter(s) - Counter(m)), key=len, default=())
+            index = tuple(sorted((Counter(m) - Counter(sizes)).elements()))
         found.setdefault(sizes, {})[index] = c
     return {stride: Polynomial(terms) for stride, terms in found.items()}
+
+
+def _parts(algebra: Algebra, monomial: tuple[str, ...]) -> tuple[Stride, tuple[str, ...]]:
+    """The sizes of a product, and what moves."""
+    return tuple(a for a in monomial if not _moves(algebra, a)), tuple(a for a in monomial if _moves(algebra, a))
 
 
 def _moves(algebra: Algebra, atom: str) -> bool:
@@ -45,13 +54,15 @@ def dimensions(
     algebra: Algebra, touches: Iterable[tuple[Polynomial, tuple[Condition, ...]]], ends: Mapping[str, Polynomial]
 ) -> Dimensions:
     """The dimensions of an array that these offsets under these conditions reach; `ends` are the largest values of indices."""
-    extents: dict[Stride, Polynomial] = {(): ONE}
+    touches = list(touches)
+    parts = (_parts(algebra, m) for offset, _ in touches for m in offset.terms)
+    strides = sorted({sizes for sizes, index in parts if index} | {()}, key=lambda s: (-len(s), s))
+    extents = dict.fromkeys(strides, ONE)
     for offset, conditions in touches:
-        for stride, index in split(algebra, offset).items():
+        for stride, index in split(algebra, offset, strides).items():
             reach = _limit(algebra, index, conditions) or largest(algebra, index, ends) + ONE
-            extents[stride] = algebra.maximum(extents[stride], reach) if stride in extents else algebra.maximum(reach, ONE)
-    ordered = sorted(extents, key=lambda s: (-len(s), s))
-    return Dimensions(tuple(ordered), extents)
+            extents[stride] = algebra.maximum(extents[stride], reach)
+    return Dimensions(tuple(strides), extents)
 
 
 def _limit(algebra: Algebra, index: Polynomial, conditions: tuple[Condition, ...]) -> Polynomial | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -13,6 +14,7 @@ from costmodel.dtypes import DTYPES, DType
 from costmodel.errors import UnsupportedError
 from costmodel.frontends.triton import tiles
 from costmodel.frontends.triton.arrays import Dimensions, dimensions, split
+from costmodel.frontends.triton.conditions import Quotient, affine, moving_calls, remainders, spread
 from costmodel.frontends.triton.events import (
     Choice,
     Condition,
@@ -30,6 +32,7 @@ from costmodel.frontends.triton.events import (
 from costmodel.frontends.triton.handlers import dtype_name
 from costmodel.frontends.triton.layouts import Layout, ThreadDigit
 from costmodel.frontends.triton.module_text import TensorType
+from costmodel.frontends.triton.names import at_line, staged
 from costmodel.frontends.triton.polynomials import Algebra, Polynomial, coordinate
 from costmodel.frontends.triton.vectors import vector
 from costmodel.ir import Access, Barrier, Buffer, Guard, Loop, Node, Statement, Work
@@ -60,6 +63,16 @@ def _bits(symbol: sympy.Symbol, low: int, bits: int, of: int) -> sympy.Expr:
     return high if low + bits == of else Mod(high, _INTEGER(1 << bits))
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a thread is in a tensor."""
+
+    points: Mapping[str, sympy.Expr]
+    """Its coordinates."""
+    extents: Mapping[sympy.Symbol, int]
+    """Of the indices that they are made of."""
+
+
 @dataclass
 class Builder:
     """Makes the nodes of a kernel."""
@@ -79,10 +92,16 @@ class Builder:
     """Threads that load the same element, by statement."""
     _shapes: dict[str, Dimensions] = field(default_factory=dict)
     _names: Counter[str] = field(default_factory=Counter)
+    _staged: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """What each tile holds, and the line that puts it there."""
+    _remainders: frozenset[Quotient] = frozenset()
+    """Divisions of which conditions use remainders."""
     _registers: int = 0
 
     def arrays(self, events: list[Event], kinds: Mapping[str, str]) -> None:
         """Declare the global arrays that the events touch; `kinds` gives the element of each by name."""
+        self._staged = staged(events)
+        self._remainders = remainders(self.algebra, _every_condition(events))
         found: dict[str, list[tuple[Polynomial, tuple[Condition, ...]]]] = {}
         stored: set[str] = set()
         for touch in _touches(events):
@@ -101,7 +120,11 @@ class Builder:
 
     def tile(self, tile: Tile) -> None:
         """Declare a shared array."""
-        self.buffers[tile.name] = tiles.buffer(tile, _dtype(tile.tensor.element), self.aliases)
+        held, line = self._staged.get(tile.name, ("tile", 0))
+        alone = sum(h == held for h, _ in self._staged.values()) < 2
+        taken = {b.name for b in self.buffers.values()}
+        name = next(n for n in self._numbered(f"staged_{held}" if alone else f"staged_{held}_line_{line}") if n not in taken)
+        self.buffers[tile.name] = replace(tiles.buffer(tile, _dtype(tile.tensor.element), self.aliases), name=name)
 
     def expression(self, p: Polynomial) -> sympy.Expr:
         """The sympy expression."""
@@ -127,7 +150,7 @@ class Builder:
                 return (Loop(symbol, extent, "serial", body, 0, _INTEGER(1), stages),) if body else ()
             case Choice():
                 body = self.body(event.body)
-                held = tuple((op, self.expression(a), self.expression(b)) for op, a, b in event.conditions)
+                held = tuple(self._conditions(event.conditions, _Place({}, {})))
                 return (Guard(held, body),) if held and body else body
             case Touch():
                 return self._touch(event)
@@ -157,7 +180,7 @@ class Builder:
             nodes[lines[key]] = replace(before, body=(replace(statement, work=_added(statement.work, item)),))
             return
         lines[key] = len(nodes)
-        name, symbol = self._unused(f"values_{event.elements}"), self._counter()
+        name, symbol = self._unused(f"registers_{event.elements}"), self._counter()
         self.buffers.setdefault(name, _register(name, event.elements, DTYPES["f32"]))
         value = Access(self.buffers[name], (symbol,))
         nodes += _nested([(symbol, event.elements)], Statement(self._name("arithmetic", key[0]), (value,), (value,), (item,)))
@@ -166,15 +189,19 @@ class Builder:
         """A name for registers or exchanges that no argument of the kernel has."""
         return f"{name}_" if name in self.symbols or name in self._shapes else name
 
+    def _numbered(self, name: str) -> Iterator[str]:
+        """A name, and that name with numbers."""
+        yield self._unused(name)
+        yield from (self._unused(f"{name}_{n}") for n in itertools.count(2))
+
     def _counter(self) -> sympy.Symbol:
         """The index of a further loop over registers."""
         self._registers += 1
         return index(self._unused(f"r{self._registers}"))
 
     def _name(self, what: str, line: int) -> str:
-        name = f"{what} (line {line})"
-        self._names[name] += 1
-        return name if self._names[name] == 1 else f"{name} #{self._names[name]}"
+        self._names[f"{what} {line}"] += 1
+        return at_line(what, line, self._names[f"{what} {line}"])
 
     # -- global memory
 
@@ -189,17 +216,18 @@ class Builder:
             {"load": "load", "store": "store", "atomic": "atomic"}[event.kind] + f" {event.buffer}", event.where.line
         )
         points, loops = self._coordinates(layout, dimension, width)
-        access = Access(self.buffers[event.buffer], self._index(event, points), _INTEGER(width), event.cached)
-        staged: tuple[Access, ...] = ()
+        place = _Place(points, {LANE: 32, WARP: self.warps, **dict(loops)})
+        access = Access(self.buffers[event.buffer], self._index(event, place), _INTEGER(width), event.cached)
+        copies: tuple[Access, ...] = ()
         if event.tile is not None:
-            staged = (tiles.access(self.buffers[event.tile.name], event.tile, points, layout.shape, width, self.aliases),)
-        loads, stores = ((access,), staged) if event.kind == "load" else (staged, (access,))
+            copies = (tiles.access(self.buffers[event.tile.name], event.tile, points, layout.shape, width, self.aliases),)
+        loads, stores = ((access,), copies) if event.kind == "load" else (copies, (access,))
         statement = Statement(
-            name, loads, stores, asynchronous=bool(staged) and event.kind == "load", atomic=event.kind == "atomic"
+            name, loads, stores, asynchronous=bool(copies) and event.kind == "load", atomic=event.kind == "atomic"
         )
         if event.kind == "load":
             self.replicas[name] = layout.replicas
-        conditions = [self._condition(c, points) for c in event.conditions]
+        conditions = self._conditions(event.conditions, place)
         if event.kind != "load" or event.tile is not None:
             self.replicas[name] = 1
             conditions += self._first_of(layout)
@@ -224,15 +252,22 @@ class Builder:
             parts[loop.dimension].append(sympy.Mul(loop.stride, symbol))
         return {f"{coordinate(d)}:{n}": sympy.Add(*parts[d]) for d, n in enumerate(layout.shape)}, loops
 
-    def _index(self, event: Touch, points: Mapping[str, sympy.Expr]) -> tuple[sympy.Expr, ...]:
-        along = split(self.algebra, event.offset)
+    def _index(self, event: Touch, place: _Place) -> tuple[sympy.Expr, ...]:
         strides = self._shapes[event.buffer].strides
-        return tuple(self.algebra.to_sympy(along.get(s, Polynomial.of(0)), {**self.symbols, **points}) for s in strides)
+        along = split(self.algebra, event.offset, strides)
+        return tuple(self._at(along.get(s, Polynomial.of(0)), place) for s in strides)
 
-    def _condition(self, condition: Condition, points: Mapping[str, sympy.Expr]) -> tuple[str, sympy.Expr, sympy.Expr]:
-        op, a, b = condition
-        symbols = {**self.symbols, **points}
-        return op, self.algebra.to_sympy(a, symbols), self.algebra.to_sympy(b, symbols)
+    def _conditions(self, conditions: tuple[Condition, ...], place: _Place) -> list[tuple[str, sympy.Expr, sympy.Expr]]:
+        simple = [c for condition in conditions for c in affine(self.algebra, condition, self._remainders)]
+        return [(op, self._at(a, place), self._at(b, place)) for op, a, b in dict.fromkeys(simple)]
+
+    def _at(self, p: Polynomial, place: _Place) -> sympy.Expr:
+        """The expression for a thread's place; what is divided, in digits of it."""
+        symbols = {**self.symbols, **place.points}
+        if any(self.algebra.mentions(Polynomial.of(a), "%d") for a in moving_calls(self.algebra, p)):
+            by, digits = spread(self.algebra, place.points, place.extents)
+            p, symbols = self.algebra.replaced(p, by), {**symbols, **digits}
+        return self.algebra.to_sympy(p, symbols)
 
     def _first_of(self, layout: Layout) -> list[tuple[str, sympy.Expr, sympy.Expr]]:
         """Of threads that hold the same element, the first one stores it."""
@@ -249,7 +284,7 @@ class Builder:
     # -- between threads
 
     def _shuffles(self, event: Shuffles) -> tuple[Node, ...]:
-        buffer = self._scratch("lanes", 32, DTYPES["f32"])
+        buffer = self._scratch("other_lanes", 32, DTYPES["f32"])
         work = tuple(Work(kind, _dtype(dtype), _INTEGER(n)) for kind, dtype, n in event.combine)
         name = self._name("shuffles", event.where.line)
         node: Node = Statement(name, (Access(buffer, (LANE,)),))
@@ -266,7 +301,7 @@ class Builder:
         for what, count in (("written", event.written), ("read", event.read)):
             width = min(count, max(16 // dtype.itemsize, 1))
             elements = 32 * self.warps * max(event.written, event.read)
-            buffer = self._scratch(f"exchanged_{dtype.name}_{elements}", elements, dtype)
+            buffer = self._scratch(f"exchange_line_{event.where.line}", elements, dtype)
             times, step = max(count // width, 1), self._counter()
             at = WARP * (32 * width) + LANE * width + (step * (32 * self.warps * width) if times > 1 else 0)
             access = Access(buffer, (at,), _INTEGER(width))
@@ -278,12 +313,16 @@ class Builder:
 
     def _scratch(self, name: str, elements: int, dtype: DType) -> Buffer:
         """Space for exchanges; the block's shared memory as compiled holds it."""
-        name = self._unused(name)
-        return self.buffers.setdefault(name, Buffer(name, (_INTEGER(elements),), dtype, "shared", (_ONE,), exchange=True))
+        for unique in self._numbered(name):
+            made = Buffer(unique, (_INTEGER(elements),), dtype, "shared", (_ONE,), exchange=True)
+            if self.buffers.setdefault(unique, made) == made:
+                return self.buffers[unique]
+        raise AssertionError(name)
 
     def _stage(self, event: Stage) -> tuple[Node, ...]:
         dtype, layout = _dtype(event.tensor.element), self.layout(event.tensor)
-        name = self._name(f"{'store to' if event.kind == 'store' else 'load from'} {event.tile.name}", event.where.line)
+        held, _ = self._staged.get(event.tile.name, ("tile", 0))
+        name = self._name(f"stage {held}" if event.kind == "store" else f"load staged {held}", event.where.line)
         buffer = self.buffers[event.tile.name]
         if event.kind == "load" and "dot_op" in event.tensor.encoding and "blocked" not in event.tensor.encoding:
             loops, access = tiles.fragments(buffer, event.tile, layout, self._counter, self.aliases)
@@ -304,7 +343,7 @@ class Builder:
 
     def _sums(self, count: int) -> Buffer:
         """Accumulators of a thread, one for each matrix instruction that adds to others."""
-        name = self._unused(f"sums_{count}")
+        name = self._unused(f"accumulators_{count}")
         return self.buffers.setdefault(name, _register(name, count, DTYPES["f32"]))
 
 
@@ -345,6 +384,14 @@ def _touches(events: list[Event]) -> list[Touch]:
         elif isinstance(event, Repeat | Choice):
             found += _touches(event.body)
     return found
+
+
+def _every_condition(events: list[Event]) -> Iterator[Condition]:
+    for event in events:
+        if isinstance(event, Touch | Choice):
+            yield from event.conditions
+        if isinstance(event, Repeat | Choice):
+            yield from _every_condition(event.body)
 
 
 def _dtype(element: str) -> DType:

@@ -39,7 +39,8 @@ def default_folder() -> Path:
 def _own_digest() -> str:
     """Of the source that makes kernels."""
     package = Path(__file__).parent.parent.parent
-    files = [f for room in ("frontends/triton", "ir", "symbols") for f in sorted((package / room).glob("*.py"))]
+    rooms = ("frontends/triton", "ir", "symbols", ".")
+    files = [f for room in rooms for f in sorted((package / room).glob("*.py"))]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 
 

@@ -2,7 +2,8 @@
 
 Two modules are kept: that of the configuration as it is, for what was pipelined and for the resources, and one lowered with a
 single pipeline stage, in which every load stands once. Both have the same layouts. Registers and spills are what the wheel's own
-`cuobjdump` finds in the cubin; shared bytes are the compiler's `metadata.shared`.
+`cuobjdump` finds in the cubin; shared bytes are the compiler's `metadata.shared`. Loops that `flatten=True` makes one stay two in
+the second module: the same accesses, but what the pipeline carries over from one tile to the next is not seen.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from costmodel.device import Device, find_device
 from costmodel.errors import DescriptionError, UnsupportedError
+from costmodel.frontends.triton.complaints import quiet, reason
 
 __all__ = ["Compiled", "compiled", "compute_capability", "parsed_signature"]
 
@@ -129,10 +131,12 @@ def compiled(
     attributes = {(n,): [["tt.divisibility", DIVISOR]] for n, a in enumerate(types) if divisors.get(a) == DIVISOR}
     target = GPUTarget("cuda", capability, 32)
     try:
-        kernel = triton.compile(ASTSource(fn, types, dict(constexprs), attributes), target=target, options=dict(options))
-        plain = _lowered(kernel.asm["ttir"], target, {**options, "num_stages": 1})
+        with quiet() as said:
+            kernel = triton.compile(ASTSource(fn, types, dict(constexprs), attributes), target=target, options=dict(options))
+            plain = _lowered(kernel.asm["ttir"], target, {**options, "num_stages": 1})
     except Exception as error:
-        raise UnsupportedError(f"Triton kernel {fn.__name__}: not compiled for sm_{capability}: {_first_line(error)}") from error
+        why = reason(fn, error, said.getvalue())
+        raise UnsupportedError(f"Triton kernel {fn.__name__}: not compiled for sm_{capability}: {why}") from error
     registers, stack = _used(kernel.asm["cubin"], kernel.metadata.name)
     return Compiled(
         plain,
@@ -145,9 +149,10 @@ def compiled(
     )
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]
+def _one_stage(ttir: str) -> str:
+    """A module before layouts, its own stages taken out, and with the loops that were written: `flatten=True` makes two one."""
+    text = re.sub(r"tt\.num_stages = \d+ : i32", "tt.num_stages = 1 : i32", ttir)
+    return re.sub(r"tt\.flatten(?:, )?|, tt\.flatten(?=})", "", text)
 
 
 def _lowered(ttir: str, target: Any, options: Mapping[str, Any]) -> str:
@@ -164,7 +169,7 @@ def _lowered(ttir: str, target: Any, options: Mapping[str, Any]) -> str:
     from triton.backends.compiler import Language
 
     backend.add_stages(stages, parsed, Language.TRITON)
-    text = re.sub(r"tt\.num_stages = \d+ : i32", "tt.num_stages = 1 : i32", ttir)
+    text = _one_stage(ttir)
     with tempfile.NamedTemporaryFile("w", suffix=".ttir") as file:
         file.write(text)
         file.flush()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import sympy
 
-from costmodel.cost import Cost, estimate
+from costmodel.cost import Cost, checked_sizes, estimate
 from costmodel.counts import traffic
-from costmodel.device import Device
-from costmodel.errors import DescriptionError
+from costmodel.device import Device, find_device
+from costmodel.errors import DescriptionError, SizeError
 from costmodel.frontends.triton.analysis import analysed
 from costmodel.frontends.triton.arguments import descriptor_sizes
 from costmodel.frontends.triton.cache import default_folder, keep, kept, key_of
@@ -44,13 +45,19 @@ class TritonKernel:
     """Threads that load the same element, by statement, where they are several."""
     notes: tuple[str, ...]
     """Where the description says something else than the kernel, and what."""
+    source: str = ""
+    """File and line of the function."""
 
     def requested_bytes(self, **sizes: int) -> int:
         """Bytes of the elements that the kernel loads and stores in global memory, each once for the whole tensor it is in.
 
         Args:
             sizes: every runtime integer argument.
+
+        Raises:
+            SizeError: a size is missing, unknown, out of range, or not the multiple of 16 that its type says.
         """
+        sizes = checked_sizes(self.kernel, sizes)
         times = dict(self.replicas)
         total = 0
         for flow in traffic(self.kernel):
@@ -60,8 +67,35 @@ class TritonKernel:
         return total
 
     def estimate(self, device: Device | str, **sizes: int) -> Cost:
-        """Predict the time of one launch, with the compiler's registers and spills."""
-        return estimate(self.kernel, device, registers=self.registers, spilled=self.spilled_bytes / 4, **sizes)
+        """Predict the time of one launch, with the compiler's registers and spills.
+
+        Raises:
+            SizeError: a size is missing, unknown or out of range, or code for this target does not run on the device.
+        """
+        found = device if isinstance(device, Device) else find_device(device)
+        self._check(found)
+        cost = estimate(self.kernel, found, registers=self.registers, spilled=self.spilled_bytes / 4, **sizes)
+        where = f"{self.source}, " if self.source else ""
+        title = f"{cost.kernel} ({where}compiled for sm_{self.capability})"
+        return replace(cost, kernel=title, warnings=(*cost.warnings, *self.notes))
+
+    def _check(self, device: Device) -> None:
+        """Refuse a device that the code does not run on: of an older generation, or another one from sm_90 on.
+
+        Source: Triton, `backends/nvidia/compiler.py` (`sm_arch_from_capability`): from 90 on the target is `sm_90a`, whose
+        instructions other generations do not have (PTX ISA, `.target`).
+        """
+        try:
+            there = compute_capability(device)
+        except DescriptionError:
+            there = 0
+        if there == self.capability or (self.capability < 90 and there > self.capability):
+            return
+        which = f"sm_{there}" if there else f"{device.architecture}"
+        raise SizeError(
+            f"{self.kernel.name} was compiled for sm_{self.capability} and cannot run on {device.name} ({which}); "
+            + (f"convert it with from_triton(…, target={device.name!r})" if there else "expected an NVIDIA device")
+        )
 
 
 def from_triton(
@@ -139,8 +173,15 @@ def described(
     """What a compiled configuration does."""
     kernel, replicas, notes = analysed(result, name, grid, divisors, constexprs)
     return TritonKernel(
-        kernel, capability, result.registers, result.spilled_bytes, result.shared_bytes, tuple(replicas.items()), notes
-    )
+        kernel, capability, result.registers, result.spilled_bytes, result.shared_bytes, tuple(replicas.items()), notes,
+        source=_place(result.plain),
+    )  # fmt: skip
+
+
+def _place(module: str) -> str:
+    """File and line of a module's function, from its table of locations."""
+    found = re.search(r'^#loc = loc\("([^"]*)":(\d+)', module, re.MULTILINE)
+    return f"{Path(found.group(1)).name}:{found.group(2)}" if found else ""
 
 
 _NUMBERS = ("capability", "registers", "spilled_bytes", "shared_bytes")
@@ -148,7 +189,13 @@ _NUMBERS = ("capability", "registers", "spilled_bytes", "shared_bytes")
 
 def _written(k: TritonKernel) -> dict[str, Any]:
     numbers = {n: getattr(k, n) for n in _NUMBERS}
-    return {"kernel": packed(k.kernel), **numbers, "replicas": [list(r) for r in k.replicas], "notes": list(k.notes)}
+    return {
+        "kernel": packed(k.kernel),
+        **numbers,
+        "replicas": [list(r) for r in k.replicas],
+        "notes": list(k.notes),
+        "source": k.source,
+    }
 
 
 def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
@@ -159,7 +206,8 @@ def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
         capability, registers, spilled, shared = (int(document[n]) for n in _NUMBERS)
         replicas = tuple((str(n), int(r)) for n, r in document["replicas"])
         notes = tuple(str(n) for n in document["notes"])
-        return TritonKernel(unpacked(document["kernel"]), capability, registers, spilled, shared, replicas, notes)
+        source = str(document["source"])
+        return TritonKernel(unpacked(document["kernel"]), capability, registers, spilled, shared, replicas, notes, source=source)
     except (LookupError, TypeError, ValueError):
         return None
 

@@ -96,12 +96,13 @@ INTEGERS: dict[str, int] = {
     "math.absi": 1,
     "tt.mulhiui": 1,
     "arith.divsi": 20,
+    "arith.ceildivsi": 22,
     "arith.divui": 20,
     "arith.remsi": 20,
     "arith.remui": 20,
 }
 """Integer operations of one element. A division by a number that is not a constant is a reciprocal and about twenty operations
-(inferred from the sequence that `ptxas` emits for `div.s32`)."""
+(inferred from the sequence that `ptxas` emits for `div.s32`); rounding up adds a comparison and a sum."""
 
 IGNORED = frozenset(
     {

@@ -1,0 +1,40 @@
+"""What a kernel's statements and shared arrays are called: the line they are at, and the tensor that they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from costmodel.frontends.triton.events import Choice, Event, Repeat, Stage, Touch
+from costmodel.symbols import is_identifier
+
+__all__ = ["at_line", "staged"]
+
+_ORDINALS = {1: "st", 2: "nd", 3: "rd"}
+
+
+def at_line(what: str, line: int, number: int) -> str:
+    """`load x (line 53)`, and `load x (line 53, 2nd)` for the second such statement of a line."""
+    if number == 1:
+        return f"{what} (line {line})"
+    ending = "th" if number % 100 in (11, 12, 13) else _ORDINALS.get(number % 10, "th")
+    return f"{what} (line {line}, {number}{ending})"
+
+
+def staged(events: Iterable[Event]) -> dict[str, tuple[str, int]]:
+    """What each tile in shared memory holds, and the line that puts it there: an array, else a variable of the kernel."""
+    arrays: dict[str, tuple[str, int]] = {}
+    variables: dict[str, tuple[str, int]] = {}
+    for event in _inner(events):
+        if isinstance(event, Touch) and event.tile is not None:
+            arrays.setdefault(event.tile.name, (event.buffer, event.where.line))
+        elif isinstance(event, Stage) and event.kind == "store":
+            name = event.where.name if is_identifier(event.where.name) else "tile"
+            variables.setdefault(event.tile.name, (name, event.where.line))
+    return variables | arrays
+
+
+def _inner(events: Iterable[Event]) -> Iterable[Event]:
+    for event in events:
+        yield event
+        if isinstance(event, Repeat | Choice):
+            yield from _inner(event.body)
