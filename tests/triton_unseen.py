@@ -597,6 +597,33 @@ def minmask(x, out, n, m, B: tl.constexpr):
 
 
 @triton.jit
+def two_phase(x, out, n, B: tl.constexpr):
+    pid = tl.program_id(0)
+    at = tl.arange(0, B)
+    acc = tl.zeros([B], tl.float32)
+    o = at
+    for _ in range(0, pid * 3, 2):
+        acc += tl.load(x + o, mask=o < n, other=0.0)
+        o += B
+    for _ in range(0, 2):
+        acc += tl.load(x + o, mask=o < n, other=0.0)
+        o += B
+    tl.store(out + pid * B + at, acc)
+
+
+@triton.jit
+def window(x, out, n, W, BM: tl.constexpr, BN: tl.constexpr):
+    pid = tl.program_id(0)
+    acc = tl.zeros([BN], tl.float32)
+    lo = tl.maximum(0, pid * BM - W)
+    hi = tl.minimum(n, pid * BM + BM)
+    for j in range(lo, hi, BN):
+        at = j + tl.arange(0, BN)
+        acc += tl.load(x + at, mask=at < n, other=0.0)
+    tl.store(out + pid * BN + tl.arange(0, BN), acc)
+
+
+@triton.jit
 def counted_tiles(x, out, n, B: tl.constexpr):
     """The tile number of the epilogue is carried on its own, from one before the first."""
     first, step = tl.program_id(0), tl.num_programs(0)
@@ -759,6 +786,8 @@ CASES = {
     ),
     **launches("tail_rows", FLAT, {"B": 64}, (8,), {"n": 20}, {"n": 5}),
     **launches("rows_per", {**FLAT, "R": N}, {"B": 64}, (8,), {"n": 33, "R": 4}, {"n": 20, "R": 4}),
+    **launches("two_phase", FLAT, {"B": 64}, (4,), {"n": 333}, {"n": 1000}),
+    **launches("window", {**FLAT, "W": N}, {"BM": 32, "BN": 64}, by_n, {"n": 300, "W": 100}, {"n": 256, "W": 64}),
     **launches("counted_tiles", FLAT, {"B": 64}, (4,), {"n": 700}, {"n": 100}),
     **launches(
         "grouped_batched", PRODUCT, {**TILES, "GROUP": 4}, lambda m: (up(m["M"], m["BM"]) * up(m["N"], m["BN"]), 3),
