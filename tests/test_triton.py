@@ -84,7 +84,9 @@ def test_requested_bytes_equal_the_interpreters(name, converted, interpreted):
     assert converted(name).requested_bytes(**CASES[name].sizes) == sum(interpreted[name].values())
 
 
-@pytest.mark.parametrize("name", ["matmul, odd", "causal attention", "descriptor matmul", "persistent matmul", "column sums"])
+@pytest.mark.parametrize(
+    "name", ["matmul, odd", "causal attention", "descriptor matmul", "host descriptor matmul", "persistent matmul", "column sums"]
+)
 def test_they_do_on_ampere_too(name, converted, interpreted):
     assert converted(name, "sm_80").requested_bytes(**CASES[name].sizes) == sum(interpreted[name].values())
 
@@ -391,6 +393,7 @@ def test_the_loop_that_was_pipelined_is_counted_once(converted):
 
 def test_a_kept_kernel_is_read_and_not_compiled(tmp_path, monkeypatch):
     case = CASES["softmax"]
+    kernel._MEMORY.clear()
     first = conversion(case, cache=tmp_path)
     (kept,) = tmp_path.iterdir()
     whole = kept.read_text()
@@ -423,6 +426,7 @@ def test_a_kept_kernel_is_read_and_not_compiled(tmp_path, monkeypatch):
 
 def test_another_constant_is_another_kernel(tmp_path):
     case = CASES["vector add"]
+    kernel._MEMORY.clear()
     conversion(case, cache=tmp_path)
     conversion(replace(case, constexprs={"BLOCK": 128}), cache=tmp_path)
     conversion(replace(case, num_warps=8), cache=tmp_path)

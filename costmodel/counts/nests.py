@@ -106,10 +106,36 @@ def _unequal(
     """Count with `a != b` as everything less what has `a == b`."""
     unequal = next((n for n, c in enumerate(conditions) if c[0] == "!="), None)
     if unequal is None:
-        return _points(kernel, site, conditions, loops, tied)
+        return _either(kernel, site, conditions, loops, tied)
     rest = conditions[:unequal] + conditions[unequal + 1 :]
     equal: Condition = ("==", *conditions[unequal][1:])
     return _unequal(kernel, site, rest, loops, tied) - _unequal(kernel, site, [*rest, equal], loops, tied)
+
+
+def _either(
+    kernel: Kernel, site: Site, conditions: list[Condition], loops: dict[sympy.Symbol, Loop], tied: set[sympy.Symbol]
+) -> sympy.Expr:
+    """Count with a minimum or maximum of what moves as what has the one side the smaller, and what has the other."""
+    sides = _sides(conditions)
+    calls = [c for c in sides.atoms(Minimum, Maximum) if c.free_symbols & loops.keys() and not _holds_call(c, loops)]
+    if not calls:
+        return _points(kernel, site, conditions, loops, tied)
+    call = min(calls, key=str)
+    below, above = call.args if isinstance(call, Minimum) else call.args[::-1]
+    first: Condition = ("<", *call.args)
+    second: Condition = (">=", *call.args)
+    return sum(
+        (
+            _either(kernel, site, [*_with(conditions, sides.xreplace({call: side})), when], loops, tied)
+            for side, when in ((below, first), (above, second))
+        ),
+        sympy.Integer(0),
+    )
+
+
+def _holds_call(call: sympy.Expr, loops: dict[sympy.Symbol, Loop]) -> bool:
+    """Whether another minimum or maximum of what moves is within."""
+    return any(c != call and c.free_symbols & loops.keys() for c in call.atoms(Minimum, Maximum))
 
 
 def _tied(conditions: list[Condition], loops: dict[sympy.Symbol, Loop]) -> set[sympy.Symbol]:

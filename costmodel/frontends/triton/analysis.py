@@ -12,7 +12,9 @@ from costmodel.errors import UnsupportedError
 from costmodel.frontends.triton.arguments import argument_values, element_types, size_names
 from costmodel.frontends.triton.building import Builder
 from costmodel.frontends.triton.compiling import Compiled
-from costmodel.frontends.triton.events import Event, Repeat
+from costmodel.frontends.triton.conditions import shorter
+from costmodel.frontends.triton.countable import checked
+from costmodel.frontends.triton.events import Repeat, inner
 from costmodel.frontends.triton.grid import regrouped, unwrapped
 from costmodel.frontends.triton.handlers import HANDLERS
 from costmodel.frontends.triton.module_text import Module, parse_lines, parse_module, tensor_type
@@ -48,9 +50,10 @@ def analysed(
     symbols: dict[str, sympy.Expr] = {a: size(a) for a in sizes}
     symbols |= {f"%x{n}": index(f"block_{'xyz'[n]}") for n in range(3)}
     ends = axes.ends
-    for repeat in _repeats(events):
+    for repeat in (e for e in inner(events) if isinstance(e, Repeat)):
         name_ = f"i{repeat.atom[2:]}"
         symbols[repeat.atom] = index(f"{name_}_" if name_ in sizes else name_)
+        repeat.extent = shorter(algebra, repeat, ends)
         ends[repeat.atom] = repeat.extent - ONE
     symbols |= {atom: algebra.to_sympy(p, symbols) for atom, p in _defined(algebra, axes.meaning)}
     events, wrapped = unwrapped(algebra, events, ends)
@@ -75,7 +78,7 @@ def analysed(
         sympy.Integer(compiled.threads), sympy.Integer(compiled.registers), sympy.Integer(compiled.shared_bytes),
     )  # fmt: skip
     notes = (*reading.notes, *axes.notes, *wrapped)
-    return finish(kernel), {n: r for n, r in builder.replicas.items() if r > 1}, notes
+    return checked(finish(kernel), builder.places), {n: r for n, r in builder.replicas.items() if r > 1}, notes
 
 
 def _defined(algebra: Algebra, meaning: Mapping[str, Polynomial]) -> list[tuple[str, Polynomial]]:
@@ -115,15 +118,6 @@ def _inlined(name: str, module: str) -> None:
         raise UnsupportedError(
             f"Triton kernel {name}: {where} (tt.call): {callee} is not inlined; expected functions without noinline=True"
         )
-
-
-def _repeats(events: list[Event]) -> list[Repeat]:
-    found: list[Repeat] = []
-    for event in events:
-        if isinstance(event, Repeat):
-            found.append(event)
-        found += _repeats(getattr(event, "body", []))
-    return found
 
 
 _COPIES = ("ttg.async_copy_global_to_local", "ttng.async_tma_copy_global_to_local")

@@ -25,20 +25,22 @@ def argument_values(module: Module) -> dict[str, Value]:
         UnsupportedError: a descriptor is made up of something else than extents and strides.
     """
     values: dict[str, Value] = {}
-    for _, group in itertools.groupby(module.arguments, key=lambda a: a[2]):
+    for _, group in itertools.groupby(module.arguments, key=lambda a: a[2].split(".")[0]):
         (name, kind, _), *parts = group
         if not parts:
             values[f"%{name}"] = _plain(name, kind)
             continue
         kinds = [p[1] for p in parts]
-        rank = len(tensor_type(kind).shape) or (len(kinds) - 1) // 4
+        plain = [k for k in kinds if k != "i1"]
+        rank = len(tensor_type(kind).shape) or len(plain) // 4
         extents, strides = _extents_and_strides(name, rank)
         if kind.startswith("!tt.tensordesc") and kinds == ["i32"] * rank + ["i64"] * rank:
             values[f"%{name}"] = Descriptor(name, ZERO, extents, strides)
             known: list[Value] = [*extents, *strides]
-        elif kind.startswith("!tt.ptr") and kinds == ["i64"] * 2 * rank + ["i1"] + ["i32"] * rank + ["i64"] * rank:
+        elif kind.startswith("!tt.ptr") and plain == ["i64"] * 2 * rank + ["i32"] * rank + ["i64"] * rank:
             values[f"%{name}"] = Pointer(name, ZERO)
-            known = [*extents, *strides, Opaque("the descriptor's padding"), *extents, *strides]
+            flags = [Opaque("how the descriptor pads and rounds")] * kinds.count("i1")
+            known = [*extents, *strides, *flags, *extents, *strides]
         else:
             raise UnsupportedError(f"Triton kernel {module.name}: argument {name}: a descriptor made up of {', '.join(kinds)}")
         values |= {f"%{p[0]}": v for p, v in zip(parts, known, strict=True)}

@@ -28,10 +28,11 @@ from costmodel.frontends.triton.events import (
     Sync,
     Tile,
     Touch,
+    inner,
 )  # fmt: skip
 from costmodel.frontends.triton.handlers import dtype_name
 from costmodel.frontends.triton.layouts import Layout, ThreadDigit
-from costmodel.frontends.triton.module_text import TensorType
+from costmodel.frontends.triton.module_text import Location, TensorType
 from costmodel.frontends.triton.names import at_line, staged
 from costmodel.frontends.triton.polynomials import Algebra, Polynomial, coordinate
 from costmodel.frontends.triton.vectors import vector
@@ -90,6 +91,8 @@ class Builder:
     buffers: dict[str, Buffer] = field(default_factory=dict)
     replicas: dict[str, int] = field(default_factory=dict)
     """Threads that load the same element, by statement."""
+    places: dict[str, Location] = field(default_factory=dict)
+    """Where each statement stands in the source."""
     _shapes: dict[str, Dimensions] = field(default_factory=dict)
     _names: Counter[str] = field(default_factory=Counter)
     _staged: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -101,10 +104,10 @@ class Builder:
     def arrays(self, events: list[Event], kinds: Mapping[str, str]) -> None:
         """Declare the global arrays that the events touch; `kinds` gives the element of each by name."""
         self._staged = staged(events)
-        self._remainders = remainders(self.algebra, _every_condition(events))
+        self._remainders = remainders(self.algebra, events)
         found: dict[str, list[tuple[Polynomial, tuple[Condition, ...]]]] = {}
         stored: set[str] = set()
-        for touch in _touches(events):
+        for touch in (e for e in inner(events) if isinstance(e, Touch)):
             found.setdefault(touch.buffer, []).append((touch.offset, touch.conditions))
             stored |= {touch.buffer} if touch.kind != "load" else set()
         for name, touches in found.items():
@@ -175,15 +178,17 @@ class Builder:
         if key in lines:
             before = nodes[lines[key]]
             assert isinstance(before, Loop)
-            statement = before.body[0]
-            assert isinstance(statement, Statement)
-            nodes[lines[key]] = replace(before, body=(replace(statement, work=_added(statement.work, item)),))
+            known = before.body[0]
+            assert isinstance(known, Statement)
+            nodes[lines[key]] = replace(before, body=(replace(known, work=_added(known.work, item)),))
             return
         lines[key] = len(nodes)
         name, symbol = self._unused(f"registers_{event.elements}"), self._counter()
         self.buffers.setdefault(name, _register(name, event.elements, DTYPES["f32"]))
         value = Access(self.buffers[name], (symbol,))
-        nodes += _nested([(symbol, event.elements)], Statement(self._name("arithmetic", key[0]), (value,), (value,), (item,)))
+        nodes += _nested(
+            [(symbol, event.elements)], Statement(self._name("arithmetic", event.where), (value,), (value,), (item,))
+        )
 
     def _unused(self, name: str) -> str:
         """A name for registers or exchanges that no argument of the kernel has."""
@@ -199,9 +204,11 @@ class Builder:
         self._registers += 1
         return index(self._unused(f"r{self._registers}"))
 
-    def _name(self, what: str, line: int) -> str:
-        self._names[f"{what} {line}"] += 1
-        return at_line(what, line, self._names[f"{what} {line}"])
+    def _name(self, what: str, where: Location) -> str:
+        self._names[f"{what} {where.line}"] += 1
+        name = at_line(what, where.line, self._names[f"{what} {where.line}"])
+        self.places[name] = where
+        return name
 
     # -- global memory
 
@@ -212,9 +219,7 @@ class Builder:
             width = tiles.piece(event.tile, dtype)
         elif event.tile is not None and dimension != tiles.fastest(event.tile, self.aliases):
             width = 1
-        name = self._name(
-            {"load": "load", "store": "store", "atomic": "atomic"}[event.kind] + f" {event.buffer}", event.where.line
-        )
+        name = self._name(f"{event.kind} {event.buffer}", event.where)
         points, loops = self._coordinates(layout, dimension, width)
         place = _Place(points, {LANE: 32, WARP: self.warps, **dict(loops)})
         access = Access(self.buffers[event.buffer], self._index(event, place), _INTEGER(width), event.cached)
@@ -286,7 +291,7 @@ class Builder:
     def _shuffles(self, event: Shuffles) -> tuple[Node, ...]:
         buffer = self._scratch("other_lanes", 32, DTYPES["f32"])
         work = tuple(Work(kind, _dtype(dtype), _INTEGER(n)) for kind, dtype, n in event.combine)
-        name = self._name("shuffles", event.where.line)
+        name = self._name("shuffles", event.where)
         node: Node = Statement(name, (Access(buffer, (LANE,)),))
         body: tuple[Node, ...] = _nested([(self._counter(), event.words)], node) if event.words > 1 else (node,)
         if work:
@@ -305,7 +310,7 @@ class Builder:
             times, step = max(count // width, 1), self._counter()
             at = WARP * (32 * width) + LANE * width + (step * (32 * self.warps * width) if times > 1 else 0)
             access = Access(buffer, (at,), _INTEGER(width))
-            name = self._name(f"exchange {what}", event.where.line)
+            name = self._name(f"exchange {what}", event.where)
             pair = ((), (access,)) if what == "written" else ((access,), ())
             nodes += _nested([(step, times)] if times > 1 else [], Statement(name, *pair))
             nodes += [Barrier()] if what == "written" else []
@@ -322,7 +327,7 @@ class Builder:
     def _stage(self, event: Stage) -> tuple[Node, ...]:
         dtype, layout = _dtype(event.tensor.element), self.layout(event.tensor)
         held, _ = self._staged.get(event.tile.name, ("tile", 0))
-        name = self._name(f"stage {held}" if event.kind == "store" else f"load staged {held}", event.where.line)
+        name = self._name(f"stage {held}" if event.kind == "store" else f"load staged {held}", event.where)
         buffer = self.buffers[event.tile.name]
         if event.kind == "load" and "dot_op" in event.tensor.encoding and "blocked" not in event.tensor.encoding:
             loops, access = tiles.fragments(buffer, event.tile, layout, self._counter, self.aliases)
@@ -338,7 +343,7 @@ class Builder:
     # -- matrix instructions
 
     def _multiply(self, event: Multiply) -> tuple[Node, ...]:
-        name = self._name("multiply", event.where.line)
+        name = self._name("multiply", event.where)
         return tiles.multiply(event, name, self.buffers, self._sums, self._counter, self.aliases, self.warps)
 
     def _sums(self, count: int) -> Buffer:
@@ -374,24 +379,6 @@ def _added(work: tuple[Work, ...], item: Work) -> tuple[Work, ...]:
 
 def _register(name: str, count: int, dtype: DType) -> Buffer:
     return Buffer(name, (_INTEGER(count),), dtype, "register", (_ONE,))
-
-
-def _touches(events: list[Event]) -> list[Touch]:
-    found: list[Touch] = []
-    for event in events:
-        if isinstance(event, Touch):
-            found.append(event)
-        elif isinstance(event, Repeat | Choice):
-            found += _touches(event.body)
-    return found
-
-
-def _every_condition(events: list[Event]) -> Iterator[Condition]:
-    for event in events:
-        if isinstance(event, Touch | Choice):
-            yield from event.conditions
-        if isinstance(event, Repeat | Choice):
-            yield from _every_condition(event.body)
 
 
 def _dtype(element: str) -> DType:

@@ -10,18 +10,20 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 
 import sympy
 
-from costmodel.frontends.triton.events import Condition
+from costmodel.frontends.triton.arrays import largest
+from costmodel.frontends.triton.events import Choice, Condition, Event, Repeat, Touch, inner
 from costmodel.frontends.triton.polynomials import ONE, ZERO, Algebra, Polynomial
 from costmodel.symbols import FloorDiv, Mod
 
-__all__ = ["Quotient", "affine", "moving_calls", "remainders", "spread"]
+__all__ = ["Quotient", "affine", "moving_calls", "remainders", "shorter", "spread"]
 
 Quotient = tuple[Polynomial, Polynomial]
 """What is divided, and by what."""
 
 
-def remainders(algebra: Algebra, conditions: Iterable[Condition]) -> frozenset[Quotient]:
+def remainders(algebra: Algebra, events: Iterable[Event]) -> frozenset[Quotient]:
     """The divisions of which conditions use remainders."""
+    conditions = [c for e in inner(events) if isinstance(e, Touch | Choice) for c in e.conditions]
     atoms = {n for _, a, b in conditions for e in (a, b) if moving_calls(algebra, e) for n in algebra.every_atom(e)}
     return frozenset(algebra.calls[n][1:] for n in atoms if n in algebra.calls and algebra.calls[n][0] == "mod")
 
@@ -72,6 +74,28 @@ def _without(algebra: Algebra, atom: str, factor: int, rest: Polynomial) -> tupl
     if factor == 1:  # a quotient of at least 1 - rest
         return (a - (ONE - rest) * b + ONE if kind == "floor" else a + rest * b,)
     return (rest * b - a if kind == "floor" else (rest - ONE) * b - a + ONE,)
+
+
+def shorter(algebra: Algebra, repeat: Repeat, ends: Mapping[str, Polynomial]) -> Polynomial:
+    """The extent of a loop whose body is under conditions that its counter fails sooner: `a + i < min(a + R, M)` ends at `R`.
+
+    Args:
+        algebra: of the expressions.
+        repeat: the loop.
+        ends: largest values of blocks and of the counters of loops around it.
+    """
+    extent = repeat.extent
+    if len(repeat.body) != 1 or not isinstance(repeat.body[0], Choice):
+        return extent
+    for condition in (c for whole in repeat.body[0].conditions for c in affine(algebra, whole, ())):
+        op, a, b = condition
+        found = (a - b if op in (">", ">=") else b - a).linear(repeat.atom)
+        if op not in ("<", "<=", ">", ">=") or found is None or not found[0].terms or max(found[0].terms.values()) > 0:
+            continue
+        most = largest(algebra, algebra.ceil(found[1] + (ZERO if op in "<>" else ONE), -found[0]), ends)
+        if not algebra.mentions(most, "%"):
+            extent = algebra.minimum(algebra.maximum(most, ONE), extent)
+    return extent
 
 
 def spread(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from costmodel.frontends.triton.module_text import Location, TensorType
@@ -10,6 +11,7 @@ from costmodel.ir.types import WorkKind
 
 __all__ = [
     "Choice", "Condition", "Effort", "Event", "Exchange", "Multiply", "Repeat", "Shuffles", "Stage", "Sync", "Tile", "Touch",
+    "inner",
 ]  # fmt: skip
 
 Condition = tuple[str, Polynomial, Polynomial]
@@ -132,3 +134,11 @@ class Choice:
 
 
 Event = Touch | Effort | Shuffles | Exchange | Stage | Multiply | Sync | Repeat | Choice
+
+
+def inner(events: Iterable[Event]) -> Iterator[Event]:
+    """All events in order, each loop or branch before what is in it."""
+    for event in events:
+        yield event
+        if isinstance(event, Repeat | Choice):
+            yield from inner(event.body)

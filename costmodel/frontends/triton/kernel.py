@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import sympy
 from costmodel.cost import Cost, checked_sizes, estimate
 from costmodel.counts import traffic
 from costmodel.device import Device, find_device
-from costmodel.errors import DescriptionError, SizeError
+from costmodel.errors import DescriptionError, SizeError, UnsupportedError
 from costmodel.frontends.triton.analysis import analysed
 from costmodel.frontends.triton.arguments import descriptor_sizes
 from costmodel.frontends.triton.cache import default_folder, keep, kept, key_of
@@ -59,12 +60,10 @@ class TritonKernel:
         """
         sizes = checked_sizes(self.kernel, sizes)
         times = dict(self.replicas)
-        total = 0
-        for flow in traffic(self.kernel):
-            if "register" in (flow.source, flow.target) and "l1" in (flow.source, flow.target):
-                (value,) = compile_program([sympy.sympify(flow.requested_bytes)])(sizes)
-                total += int(value) // times.get(flow.statement, 1)
-        return total
+        flows = [f for f in traffic(self.kernel) if {f.source, f.target} == {"register", "l1"}]
+        with _at_these_sizes():
+            values = compile_program([sympy.sympify(f.requested_bytes) for f in flows])(sizes)
+        return sum(int(value) // times.get(f.statement, 1) for f, value in zip(flows, values, strict=True))
 
     def estimate(self, device: Device | str, **sizes: int) -> Cost:
         """Predict the time of one launch, with the compiler's registers and spills.
@@ -74,7 +73,8 @@ class TritonKernel:
         """
         found = device if isinstance(device, Device) else find_device(device)
         self._check(found)
-        cost = estimate(self.kernel, found, registers=self.registers, spilled=self.spilled_bytes / 4, **sizes)
+        with _at_these_sizes():
+            cost = estimate(self.kernel, found, registers=self.registers, spilled=self.spilled_bytes / 4, **sizes)
         where = f"{self.source}, " if self.source else ""
         title = f"{cost.kernel} ({where}compiled for sm_{self.capability})"
         return replace(cost, kernel=title, warnings=(*cost.warnings, *self.notes))
@@ -96,6 +96,18 @@ class TritonKernel:
             f"{self.kernel.name} was compiled for sm_{self.capability} and cannot run on {device.name} ({which}); "
             + (f"convert it with from_triton(…, target={device.name!r})" if there else "expected an NVIDIA device")
         )
+
+
+@contextlib.contextmanager
+def _at_these_sizes() -> Iterator[None]:
+    """Errors of counting in terms of the launch: the advice on descriptions is no use for a compiled kernel."""
+    try:
+        yield
+    except UnsupportedError as error:
+        why, _, advice = str(error).partition("; ")
+        if "k.when" not in advice:
+            raise
+        raise UnsupportedError(f"Triton {why}; give smaller sizes, or larger blocks") from error
 
 
 def from_triton(

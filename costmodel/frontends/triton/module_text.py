@@ -91,7 +91,7 @@ class Module:
     name: str
     """Of the kernel."""
     arguments: tuple[tuple[str, str, str], ...]
-    """Name and type of each, and its name in the source, which several have that make up one there."""
+    """Name and type of each, and its name in the source, which several begin with that make up one there: `a`, `a.shape.0`."""
     body: Block
     aliases: dict[str, str]
     """Layouts by their short name."""

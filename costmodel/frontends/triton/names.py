@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from costmodel.frontends.triton.events import Choice, Event, Repeat, Stage, Touch
+from costmodel.frontends.triton.events import Event, Stage, Touch, inner
 from costmodel.symbols import is_identifier
 
 __all__ = ["at_line", "staged"]
@@ -24,17 +24,10 @@ def staged(events: Iterable[Event]) -> dict[str, tuple[str, int]]:
     """What each tile in shared memory holds, and the line that puts it there: an array, else a variable of the kernel."""
     arrays: dict[str, tuple[str, int]] = {}
     variables: dict[str, tuple[str, int]] = {}
-    for event in _inner(events):
+    for event in inner(events):
         if isinstance(event, Touch) and event.tile is not None:
             arrays.setdefault(event.tile.name, (event.buffer, event.where.line))
         elif isinstance(event, Stage) and event.kind == "store":
             name = event.where.name if is_identifier(event.where.name) else "tile"
             variables.setdefault(event.tile.name, (name, event.where.line))
     return variables | arrays
-
-
-def _inner(events: Iterable[Event]) -> Iterable[Event]:
-    for event in events:
-        yield event
-        if isinstance(event, Repeat | Choice):
-            yield from _inner(event.body)
