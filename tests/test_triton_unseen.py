@@ -7,13 +7,14 @@ import os
 import re
 import subprocess
 import sys
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import sympy
 
-from costmodel.errors import UnsupportedError
+from costmodel.errors import SizeError, UnsupportedError
 from costmodel.frontends.triton import TritonKernel, from_triton
 from costmodel.frontends.triton.analysis import analysed
 from costmodel.frontends.triton.compiling import Compiled
@@ -106,3 +107,21 @@ def _outcome(seed):
     except UnsupportedError:
         return "refused"
     return "equal" if counted == expected else f"seed {seed}: counted {counted}, run {expected}"
+
+
+def test_arguments_that_nothing_depends_on_are_no_sizes():
+    case = triton_cases.CASES["seeded dropout"]
+    k = from_triton(triton_kernels.seeded_dropout, case.signature, case.constexprs, case.grid, cache=False)
+    assert (k.kernel.params, k.scalars) == (("n",), ("p", "seed"))
+    assert k.requested_bytes(n=333, seed=0) == k.requested_bytes(n=333) == 2 * 4 * 333
+    assert k.estimate("H100", n=333, seed=0) == k.estimate("H100", n=333)
+
+
+def test_an_argument_that_is_zero_is_a_constant():
+    k, (case, *_) = converted("offset_arg"), CASES["offset_arg"]
+    for asked in (k.requested_bytes, partial(k.estimate, "H100")):
+        with pytest.raises(SizeError, match=r"start=0: sizes are at least 1; .*add 'start': 0 to the constexprs"):
+            asked(n=333, start=0)
+    constant = replace(case, signature=triton_unseen.FLAT, constexprs={**case.constexprs, "start": 0})
+    assert conversion(constant).requested_bytes(n=333) == 2 * 4 * 333
+    assert conversion(constant).estimate("H100", n=333).seconds > 0
