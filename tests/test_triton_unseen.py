@@ -24,7 +24,7 @@ from tests.triton_programs import MeaninglessError, program
 pytest.importorskip("triton")
 pytest.importorskip("torch")
 
-from tests import triton_unseen
+from tests import triton_cases, triton_kernels, triton_unseen
 
 CASES, REFUSED = triton_unseen.CASES, triton_unseen.REFUSED
 
@@ -102,7 +102,7 @@ def _outcome(seed):
         return "meaningless"
     try:
         found, replicas, notes = analysed(Compiled(text, text, 0, 16, 0, 0, 32), "program", grid, {}, {})
-        k = TritonKernel(found, 90, 16, 0, 0, tuple(replicas.items()), notes)
+        k = TritonKernel(found, 90, 16, 0, 0, tuple(replicas.items()), notes, scalars=tuple({"n", "m"} - {*found.params}))
         counted = {(n, m): k.requested_bytes(n=n, m=m) for n, m in expected}
     except UnsupportedError:
         return "refused"

@@ -231,21 +231,6 @@ def tma_softmax(x, out, M, N, BM: tl.constexpr, BN: tl.constexpr):
 
 
 @triton.jit
-def syrk(a, c, N, K, BN: tl.constexpr, BK: tl.constexpr):
-    i, j = tl.program_id(0), tl.program_id(1)
-    if j <= i:
-        rm = i * BN + tl.arange(0, BN)
-        rn = j * BN + tl.arange(0, BN)
-        acc = tl.zeros((BN, BN), tl.float32)
-        for k in range(0, K, BK):
-            rk = k + tl.arange(0, BK)
-            x = tl.load(a + rm[:, None] * K + rk[None, :], mask=(rm[:, None] < N) & (rk[None, :] < K), other=0.0)
-            y = tl.load(a + rn[:, None] * K + rk[None, :], mask=(rn[:, None] < N) & (rk[None, :] < K), other=0.0)
-            acc = tl.dot(x, y.T, acc)
-        tl.store(c + rm[:, None] * N + rn[None, :], acc, mask=(rm[:, None] < N) & (rn[None, :] < N))
-
-
-@triton.jit
 def not_mask(x, out, n, B: tl.constexpr):
     at = tl.program_id(0) * B + tl.arange(0, B)
     m = ~(at >= n)
@@ -624,30 +609,6 @@ def window(x, out, n, W, BM: tl.constexpr, BN: tl.constexpr):
 
 
 @triton.jit
-def counted_tiles(x, out, n, B: tl.constexpr):
-    """The tile number of the epilogue is carried on its own, from one before the first."""
-    first, step = tl.program_id(0), tl.num_programs(0)
-    later = first - step
-    for tile in range(first, tl.cdiv(n, B), step):
-        at = tile * B + tl.arange(0, B)
-        values = tl.load(x + at, mask=at < n)
-        later += step
-        to = later * B + tl.arange(0, B)
-        tl.store(out + to, values, mask=to < n)
-
-
-@triton.jit
-def neither(x, out, n, lo, hi, B: tl.constexpr):
-    """An else branch of two conditions."""
-    pid = tl.program_id(0)
-    at = pid * B + tl.arange(0, B)
-    if (pid >= lo) & (pid < hi):
-        tl.store(out + at, 0.0, mask=at < n)
-    else:
-        tl.store(out + at, tl.load(x + at, mask=at < n), mask=at < n)
-
-
-@triton.jit
 def shrinking(x, out, n, T, B: tl.constexpr):
     """Rows of a triangle that ends before the last steps of the outer loop."""
     for t in range(T):
@@ -681,6 +642,78 @@ def before_and_after(x, out, n, B: tl.constexpr):
         tl.store(out + start + at, tl.load(x + start + at, mask=earlier), mask=inside)
         earlier = start + at < n
         inside = start + B + at < n
+
+
+@triton.jit
+def carried_pid(x, out, n, B: tl.constexpr):
+    """Tile coordinates from a carried tile number."""
+    pid, np = tl.program_id(0), tl.num_programs(0)
+    t = pid - np
+    for _ in range(pid, tl.cdiv(n, B) * 3, np):
+        t += np
+        r, c = t // 3, t % 3
+        at = r * B + tl.arange(0, B)
+        tl.store(out + c * n + at, tl.load(x + c * n + at, mask=at < n), mask=at < n)
+
+
+@triton.jit
+def else_loop(x, out, n, lo, hi, B: tl.constexpr):
+    pid = tl.program_id(0)
+    at = tl.arange(0, B)
+    if (pid >= lo) & (pid < hi):
+        tl.store(out + pid * B + at, 0.0)
+    else:
+        for j in range(0, n - pid * 7, B):
+            tl.store(out + j + at, tl.load(x + j + at, mask=j + at < n), mask=j + at < n)
+
+
+@triton.jit
+def swa(k, out, CTX, W, BM: tl.constexpr, BN: tl.constexpr):
+    """Sliding window: first value rounded down to a tile."""
+    m = tl.program_id(0)
+    lo = tl.maximum(m * BM - W, 0) // BN * BN
+    acc = tl.zeros([BN], tl.float32)
+    for j in range(lo, (m + 1) * BM, BN):
+        at = j + tl.arange(0, BN)
+        acc += tl.load(k + at, mask=at < CTX, other=0.0)
+    tl.store(out + m * BN + tl.arange(0, BN), acc)
+
+
+@triton.jit
+def split_k_tail(a, out, K, S: tl.constexpr, BK: tl.constexpr):
+    """cdiv of what may be negative as a loop's end."""
+    s = tl.program_id(0)
+    acc = tl.zeros([BK], tl.float32)
+    for k in range(0, tl.cdiv(K - s * BK, BK * S)):
+        at = (k * S + s) * BK + tl.arange(0, BK)
+        acc += tl.load(a + at, mask=at < K, other=0.0)
+    tl.store(out + s * BK + tl.arange(0, BK), acc)
+
+
+@triton.jit
+def nested_carry(x, out, R, C, B: tl.constexpr):
+    """A pointer carried through two loops."""
+    p = x + tl.arange(0, B)
+    acc = tl.zeros([B], tl.float32)
+    for _ in range(R):
+        m = tl.arange(0, B) < C
+        for j in range(0, C, B):
+            acc += tl.load(p, mask=m, other=0.0)
+            p += B
+            m = tl.arange(0, B) < C - j - B
+        p += 3
+    acc += tl.load(p, mask=tl.arange(0, B) < 5, other=0.0)
+    tl.store(out + tl.arange(0, B), acc)
+
+
+@triton.jit
+def two_where(x, out, n, m, B: tl.constexpr):
+    r = tl.program_id(0) * B + tl.arange(0, B)
+    c = tl.arange(0, B)
+    i = tl.where(r < n, r, 0)
+    j = tl.where(c < m, c, 0)
+    v = tl.load(x + i[:, None] * m + j[None, :])
+    tl.store(out + r[:, None] * m + c[None, :], v, mask=(r[:, None] < n) & (c[None, :] < m))
 
 
 F, H, N, J = "*fp32", "*fp16", "i32", "i32:16"
@@ -745,10 +778,6 @@ CASES = {
     **launches(
         "tma_neg", {"x": F, "out": F, "M": J, "N": J}, {"BM": 16, "BN": 32}, lambda m: (up(m["M"], m["BM"]),), {"M": 48, "N": 32}
     ),
-    **launches(
-        "syrk", {"a": H, "c": F, "N": N, "K": N}, {"BN": 32, "BK": 32}, lambda m: (up(m["N"], m["BN"]), up(m["N"], m["BN"])),
-        {"N": 100, "K": 45},
-    ),
     **launches("not_mask", FLAT, {"B": 64}, by_n, {"n": 333}),
     **launches(
         "vec3d", {"x": F, "out": F, "A": N, "Bs": N, "C": N}, {"BA": 4, "BB": 8, "BC": 16},
@@ -786,15 +815,24 @@ CASES = {
     ),
     **launches("tail_rows", FLAT, {"B": 64}, (8,), {"n": 20}, {"n": 5}),
     **launches("rows_per", {**FLAT, "R": N}, {"B": 64}, (8,), {"n": 33, "R": 4}, {"n": 20, "R": 4}),
+    **launches("carried_pid", FLAT, {"B": 64}, (4,), {"n": 300}, {"n": 20}),
+    **launches(
+        "else_loop", {**FLAT, "lo": N, "hi": N}, {"B": 32}, (6,), {"n": 100, "lo": 2, "hi": 4}, {"n": 20, "lo": 1, "hi": 2}
+    ),
+    **launches(
+        "swa", {"k": F, "out": F, "CTX": N, "W": N}, {"BM": 64, "BN": 32}, lambda m: (up(m["CTX"], m["BM"]),),
+        {"CTX": 640, "W": 100}, {"CTX": 100, "W": 500},
+    ),
+    **launches("split_k_tail", {"a": F, "out": F, "K": N}, {"BK": 32, "S": 4}, (4,), {"K": 300}, {"K": 50}),
+    **launches("nested_carry", {"x": F, "out": F, "R": N, "C": N}, {"B": 32}, (1,), {"R": 5, "C": 70}, {"R": 3, "C": 20}),
+    **launches("two_where", {**FLAT, "m": N}, {"B": 32}, by_n, {"n": 70, "m": 20}),
     **launches("two_phase", FLAT, {"B": 64}, (4,), {"n": 333}, {"n": 1000}),
     **launches("window", {**FLAT, "W": N}, {"BM": 32, "BN": 64}, by_n, {"n": 300, "W": 100}, {"n": 256, "W": 64}),
-    **launches("counted_tiles", FLAT, {"B": 64}, (4,), {"n": 700}, {"n": 100}),
     **launches(
         "grouped_batched", PRODUCT, {**TILES, "GROUP": 4}, lambda m: (up(m["M"], m["BM"]) * up(m["N"], m["BN"]), 3),
         {"M": 180, "N": 100, "K": 77},
     ),
     **launches("two_returns", SPAN, {"B": 64}, by_n, {"n": 333, "lo": 1, "hi": 4}, {"n": 333, "lo": 2, "hi": 2}),
-    **launches("neither", {**FLAT, "lo": N, "hi": N}, {"B": 64}, by_n, {"n": 333, "lo": 1, "hi": 4}, {"n": 333, "lo": 2, "hi": 2}),
     **launches("step_arg", {"x": F, "y": F, "n": N, "step": N}, {"B": 64}, (1,), {"n": 333, "step": 7}),
     **launches("gqa", {"q": F, "k": F, "out": F, "S": N}, {"HQ": 8, "HK": 2, "D": 64, "B": 32}, (8,), {"S": 100}),
     **launches("diag_mask", {"x": F, "out": F, "T": N}, {"B": 32}, lambda m: (up(m["T"], m["B"]),), {"T": 100}),

@@ -15,7 +15,7 @@ from costmodel.frontends.triton.events import Choice, Condition, Repeat
 from costmodel.frontends.triton.module_text import Operation
 from costmodel.frontends.triton.polynomials import ONE, ZERO, Algebra, Polynomial
 from costmodel.frontends.triton.reading import Reader, result_names
-from costmodel.frontends.triton.values import Mask, Opaque, Pointer, Value
+from costmodel.frontends.triton.values import Chosen, Mask, Opaque, Pointer, Value
 
 __all__ = ["extreme", "loop"]
 
@@ -53,7 +53,8 @@ def loop(reader: Reader, operation: Operation) -> None:
 def _number(reader: Reader, operation: Operation, value: Value, what: str) -> Polynomial:
     if isinstance(value, Polynomial):
         return value
-    reason = value.reason if isinstance(value, Opaque) else "no number"
+    chosen = "an index that tl.where replaces" if isinstance(value, Chosen) else "no number"
+    reason = value.reason if isinstance(value, Opaque) else chosen
     raise reader.fail(operation, f"the loop's {what} is {reason}; expected sizes and constants")
 
 

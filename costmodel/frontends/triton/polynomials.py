@@ -198,6 +198,9 @@ class Algebra:
             return whole + self.ceil(rest - Polynomial.of(divisor - 1), b)
         if divisor is None and len(rest.terms) > 1 and _holds(rest + ONE, b):
             return whole + self.ceil(rest + ONE - b, b)
+        picked = self.calls.get(next(iter(rest.atoms()), "")) if rest.number is None else None
+        if picked is not None and picked[0] in ("min", "max") and rest == self.call(*picked):
+            return whole + self.apply(picked[0], *(self.floor(e, b) for e in picked[1:]))
         inner = self._inner(rest, b) if whole == ZERO else None
         if inner is not None:
             return inner
