@@ -116,7 +116,8 @@ class Program:
         return self.add(kind, f"arith.{operator} {a}, {b} : {_TYPES[kind]}", lambda env: _whole(BINARY[operator](env[a], env[b])))
 
     def comparison(self, kind):
-        sign, a = self.choose.choice(["slt", "slt", *COMPARED]), self.pick(kind)
+        sign = self.choose.choice(["slt", "slt", *COMPARED])
+        a = self.arithmetic(kind) if self.choose.random() < 0.4 else self.pick(kind)
         b = self.any_scalar() if kind == "scalar" else self.splat(self.any_scalar())
         found, made = ("truth", "i32") if kind == "scalar" else ("mask", _TENSOR)
         return self.add(found, f"arith.cmpi {sign}, {a}, {b} : {made}", lambda env: COMPARED[sign](env[a], env[b]))
@@ -129,7 +130,7 @@ class Program:
 
     def replaced(self):
         index, limit = self.pick("tensor"), self.splat(self.any_scalar())
-        mask = self.add("mask", f"arith.cmpi slt, {index}, {limit} : {_TENSOR}", lambda env: env[index] < env[limit])
+        mask = self.below(index, limit)
         other = self.splat(self.constant(self.choose.choice([-1, 0, 5])))
         types = f"{_MASK}, {_TENSOR}"
         where = lambda env: np.where(env[mask], env[index], env[other])  # noqa: E731
@@ -164,8 +165,11 @@ class Program:
             functions, weights = zip(*makers, strict=True)
             self.choose.choices(functions, weights)[0]()
 
-    def inner(self, operations, values=()):
-        """A nested block: its functions, and the names of what it yields for values of these kinds."""
+    def below(self, index, limit):
+        return self.add("mask", f"arith.cmpi slt, {index}, {limit} : {_TENSOR}", lambda env: env[index] < env[limit])
+
+    def inner(self, operations, values=(), limit=None):
+        """A nested block: its functions, and the names of what it yields for values of these kinds; a mask by this limit."""
         steps, pools = self.steps, {k: list(v) for k, v in self.pools.items()}
         self.steps, self.depth = [], self.depth + 1
         for kind, name in values:
@@ -173,6 +177,8 @@ class Program:
         self.block(operations)
         self.load()
         yielded = [self.carried_on(kind, name) for kind, name in values]
+        if limit:
+            yielded[-1] = self.below(yielded[-2], limit)
         if values:
             self.write(f"scf.yield {', '.join(yielded)} : {', '.join(_TYPES[k] for k, _ in values)}")
         made, self.steps, self.pools, self.depth = self.steps, steps, pools, self.depth - 1
@@ -191,6 +197,10 @@ class Program:
         by = self.constant(self.choose.choice([1, 1, 2, 5, 32]))
         kinds = [k for k in ("scalar", "tensor", "mask") if self.pools[k] and self.choose.random() < 0.6]
         start, inside = [self.pick(k) for k in kinds], [self.fresh() for _ in kinds]
+        limit = None
+        if kinds[-2:] == ["tensor", "mask"] and self.choose.random() < 0.7:
+            limit = self.splat(self.any_scalar())
+            start[-1] = self.below(start[-2], limit)
         counter, result = self.fresh(), self.fresh()
         carried = ", ".join(f"{a} = {s}" for a, s in zip(inside, start, strict=True))
         types = ", ".join(_TYPES[k] for k in kinds)
@@ -200,7 +210,8 @@ class Program:
         self.lines.append("    " + left + head + (f"iter_args({carried}) -> ({types}) " if kinds else "") + " : i32 {")
         known = list(self.pools["scalar"])
         self.pools["scalar"].append(counter)
-        steps, yielded = self.inner(self.choose.randint(1, 4), list(zip(kinds, inside, strict=True)))
+        values = list(zip(kinds, inside, strict=True))
+        steps, yielded = self.inner(self.choose.randint(1, 4), values, limit)
         self.pools["scalar"] = known
         self.write("}")
 
