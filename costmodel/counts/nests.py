@@ -155,17 +155,21 @@ def _points(
     table: dict[sympy.Symbol, HasExtent] = {i: loops[i] for i in tied}
     ties: list[Condition] = []
     conditions = flattened(_with(conditions, digits(_sides(conditions), table, ties)), table)
-    flat, equal = delinearised(tuple(_sides([*conditions, *ties])), table, facts_of(kernel.requirements))
-    conditions = [*conditions, *ties]
+    conditions += ties
+    trial = dict(table)
+    flat, equal = delinearised(tuple(_sides(conditions)), trial, facts_of(kernel.requirements))
+    if all(expanded(a - b) == 0 for a, b in equal):
+        table = trial
+    else:
+        flat = tuple(expanded(e) for e in _sides(conditions))
     flat, more = quotients(flat, table)
     conditions, flat = [*conditions, *more], (*flat, *_sides(more))
     replaced = {i for v in table.values() if isinstance(v, Virtual) for i in v.replaces}
-    whole = all(expanded(a - b) == 0 for a, b in equal)
     triangular = {i for i in tied if loops[i].extent.free_symbols & loops.keys()}
     split = {s for i in triangular for s in (i, *loops[i].extent.free_symbols)} & replaced
     rows = [affine_terms(e, set(table)) for c in _with(conditions, flat) for e in below_zero(c) or []]
     rows += [affine_terms(i - loops[i].extent, tied) for i in triangular]
-    if not whole or split or any(r is None for r in rows):
+    if split or any(r is None for r in rows):
         written = _texts([c for g in site.guards for c in g.conditions])
         raise UnsupportedError(
             f"{label(kernel, site)}: the guard {written} is not affine in the loop indices, so its passes cannot be "

@@ -12,7 +12,7 @@ from costmodel.errors import UnsupportedError
 from costmodel.frontends.triton.arguments import argument_values, element_types, size_names
 from costmodel.frontends.triton.building import Builder
 from costmodel.frontends.triton.compiling import Compiled
-from costmodel.frontends.triton.conditions import shorter
+from costmodel.frontends.triton.conditions import plain, shorter
 from costmodel.frontends.triton.countable import checked
 from costmodel.frontends.triton.events import Repeat, inner
 from costmodel.frontends.triton.grid import regrouped, unwrapped
@@ -81,7 +81,8 @@ def analysed(
         sympy.Integer(compiled.threads), sympy.Integer(compiled.registers), sympy.Integer(compiled.shared_bytes),
     )  # fmt: skip
     notes = (*reading.notes, *axes.notes, *wrapped)
-    return checked(finish(kernel), builder.places), {n: r for n, r in builder.replicas.items() if r > 1}, notes
+    finished = finish(kernel) if plain(algebra, events) else checked(finish(kernel), builder.places)
+    return finished, {n: r for n, r in builder.replicas.items() if r > 1}, notes
 
 
 def _defined(algebra: Algebra, meaning: Mapping[str, Polynomial]) -> list[tuple[str, Polynomial]]:

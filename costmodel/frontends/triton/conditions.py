@@ -15,7 +15,7 @@ from costmodel.frontends.triton.events import Choice, Condition, Event, Repeat, 
 from costmodel.frontends.triton.polynomials import ONE, ZERO, Algebra, Polynomial
 from costmodel.symbols import FloorDiv, Mod
 
-__all__ = ["Quotient", "affine", "moving_calls", "remainders", "shorter", "spread"]
+__all__ = ["Quotient", "affine", "moving_calls", "plain", "remainders", "shorter", "spread"]
 
 Quotient = tuple[Polynomial, Polynomial]
 """What is divided, and by what."""
@@ -31,6 +31,34 @@ def remainders(algebra: Algebra, events: Iterable[Event]) -> frozenset[Quotient]
 def moving_calls(algebra: Algebra, p: Polynomial) -> list[str]:
     """Quotients, remainders, minima and maxima of what moves with blocks, loops or coordinates."""
     return [a for a in p.atoms() if a in algebra.calls and algebra.mentions(Polynomial.of(a), "%")]
+
+
+def plain(algebra: Algebra, events: Iterable[Event]) -> bool:
+    """Whether all conditions and extents are seen to be such as can be counted."""
+    forms: list[Polynomial] = []
+    for event in inner(events):
+        if isinstance(event, Touch | Choice):
+            forms += [e for _, a, b in event.conditions for e in (a, b)]
+        elif isinstance(event, Repeat):
+            if moving_calls(algebra, event.extent):
+                return False
+            forms.append(event.extent)
+    return all(_is_plain(algebra, p) for p in forms)
+
+
+def _is_plain(algebra: Algebra, p: Polynomial) -> bool:
+    """Whether it is a sum of what moves times what does not, where quotients and remainders are of such sums from 0 on."""
+    for monomial in p.terms:
+        moving = [a for a in monomial if algebra.mentions(Polynomial.of(a), "%")]
+        if len(moving) > 1:
+            return False
+        kind, a, b = algebra.calls.get(moving[0], ("", ONE, ONE)) if moving else ("", ONE, ONE)
+        if kind in ("min", "max") and not (_is_plain(algebra, a) and _is_plain(algebra, b)):
+            return False
+        low = algebra.bounds(a)[0]
+        if kind in ("floor", "ceil", "mod") and (low is None or low < 0 or algebra.mentions(b, "%") or not _is_plain(algebra, a)):
+            return False
+    return True
 
 
 def affine(algebra: Algebra, condition: Condition, kept: Container[Quotient]) -> tuple[Condition, ...]:

@@ -1,4 +1,4 @@
-"""Whether a kernel can be counted: tried once when it is made, for kernels that divide or compare minima in masks and bounds."""
+"""Whether a kernel can be counted: tried once when it is made, where its masks and bounds do not plainly show it."""
 
 from __future__ import annotations
 

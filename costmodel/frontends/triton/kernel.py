@@ -62,8 +62,8 @@ class TritonKernel:
         """
         sizes = checked_sizes(self.kernel, self._sizes(sizes))
         times = dict(self.replicas)
-        flows = [f for f in traffic(self.kernel) if {f.source, f.target} == {"register", "l1"}]
         with _at_these_sizes():
+            flows = [f for f in traffic(self.kernel) if {f.source, f.target} == {"register", "l1"}]
             values = compile_program([sympy.sympify(f.requested_bytes) for f in flows])(sizes)
         return sum(int(value) // times.get(f.statement, 1) for f, value in zip(flows, values, strict=True))
 
