@@ -137,9 +137,10 @@ def from_triton(
     Args:
         fn: a function under `@triton.jit`.
         signature: Triton's types by argument name, `"*fp32"`, `"i32"`; `"i32:16"` says that only multiples of 16 are passed,
-            which Triton specialises for. Integers become the kernel's sizes. Pointers are multiples of 16 bytes, unless `":1"`.
+            which Triton specialises for. Integers on which counts depend become the kernel's sizes, from 1 on. Pointers are
+            multiples of 16 bytes, unless `":1"`.
             A descriptor `d` made on the host, `"tensordesc<fp16[64, 32]>"`, has sizes `d_shape_0`, `d_shape_1`, `d_stride_0`.
-        constexprs: values of all other arguments, 1 for strides that are 1.
+        constexprs: values of all other arguments, 1 for strides that are 1, 0 for arguments that are 0.
         grid: extents, or a function from all arguments by name to them, as in a launch.
         target: `"sm_90"`, or a device or its name.
         cache: folder of analysed kernels; True for the user's, False for none.
