@@ -716,6 +716,19 @@ def two_where(x, out, n, m, B: tl.constexpr):
     tl.store(out + r[:, None] * m + c[None, :], v, mask=(r[:, None] < n) & (c[None, :] < m))
 
 
+@triton.jit
+def under_another_name(x, out, n, m, B: tl.constexpr):
+    """Triton prints the arguments as `m` and `limit`."""
+    pid = tl.program_id(0)
+    at = pid * B + tl.arange(0, B)
+    limit = m
+    m = n
+    if pid >= 0:
+        limit = limit - 3
+        m = m + 2
+    tl.store(out + at, tl.load(x + at, mask=at < limit, other=0.0), mask=at < m)
+
+
 F, H, N, J = "*fp32", "*fp16", "i32", "i32:16"
 FLAT = {"x": F, "out": F, "n": N}
 
@@ -826,6 +839,7 @@ CASES = {
     **launches("split_k_tail", {"a": F, "out": F, "K": N}, {"BK": 32, "S": 4}, (4,), {"K": 300}, {"K": 50}),
     **launches("nested_carry", {"x": F, "out": F, "R": N, "C": N}, {"B": 32}, (1,), {"R": 5, "C": 70}, {"R": 3, "C": 20}),
     **launches("two_where", {**FLAT, "m": N}, {"B": 32}, by_n, {"n": 70, "m": 20}),
+    **launches("under_another_name", {**FLAT, "m": N}, {"B": 64}, by_n, {"n": 333, "m": 200}),
     **launches("two_phase", FLAT, {"B": 64}, (4,), {"n": 333}, {"n": 1000}),
     **launches("window", {**FLAT, "W": N}, {"BM": 32, "BN": 64}, by_n, {"n": 300, "W": 100}, {"n": 256, "W": 64}),
     **launches(

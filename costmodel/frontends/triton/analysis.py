@@ -9,7 +9,7 @@ from typing import Any
 import sympy
 
 from costmodel.errors import UnsupportedError
-from costmodel.frontends.triton.arguments import argument_values, element_types, size_names
+from costmodel.frontends.triton.arguments import argument_values, element_types, named, size_names
 from costmodel.frontends.triton.building import Builder
 from costmodel.frontends.triton.compiling import Compiled
 from costmodel.frontends.triton.conditions import plain, shorter
@@ -38,7 +38,7 @@ def analysed(
     """
     _alike(name, compiled.pipelined)
     _inlined(name, compiled.plain)
-    module = parse_module(compiled.plain)
+    module = named(parse_module(compiled.plain), tuple(divisors))
     _alone(module)
     sizes = size_names(argument_values(module))
     algebra = Algebra({a: divisors.get(a, 1) for a in sizes})

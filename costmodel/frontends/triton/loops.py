@@ -124,13 +124,16 @@ def _unknown(start: Value, atom: Polynomial) -> Value:
         return Pointer(start.buffer, atom)
     if isinstance(start, Mask):
         return Mask((("<", atom, ZERO),))
-    return start
+    return _REPLACED if isinstance(start, Chosen) else start
+
+
+_REPLACED = Opaque("an index that tl.where replaces, carried through a loop")
 
 
 def _advanced(algebra: Algebra, start: Value, value: Value, end: Value, atom: str) -> Value | None:
     """The value at each step where steps add a constant, or nothing; None where that is not so."""
-    if end == value:
-        return start
+    if value == _REPLACED or end == value:
+        return value if value == _REPLACED else start
     if isinstance(value, Polynomial) and isinstance(start, Polynomial) and isinstance(end, Polynomial):
         step = end - value
         plain = not algebra.mentions(step, "%c") and not algebra.mentions(step, atom)

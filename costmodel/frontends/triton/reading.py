@@ -133,7 +133,7 @@ class Reader:
 
     def tile(self, name: str, tensor: TensorType, stages: int = 1) -> Tile:
         """A new array in shared memory."""
-        taken, unique, n = {*(t.name for t in self.tiles), *(a for a, _, _ in self.module.arguments)}, name, 1
+        taken, unique, n = {*(t.name for t in self.tiles), *(a for _, _, a in self.module.arguments)}, name, 1
         while unique in taken:
             n += 1
             unique = f"{name}_{n}"
@@ -229,7 +229,7 @@ class Reader:
             for side, body in ((held, then), *((other, otherwise) for other in negated(held))):
                 self.emit(*([Choice(side.conditions, body)] * bool(body)))
         for n, name in enumerate(result_names(operation)):
-            options = {e[n] for e in ends}
+            options = {e[n] for e in (ends[:1] if condition == Mask(()) else ends[1:] if condition == NEVER else ends)}
             self.values[name] = options.pop() if len(options) == 1 else Opaque("chosen by a branch")
 
     def skip(self, operation: Operation) -> None:
