@@ -6,6 +6,7 @@ import inspect
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from costmodel.adapters import ranking
 from costmodel.adapters.ranking import NotModelledWarning, Pricer, Prices
 from costmodel.adapters.stopping import Progress, StopRule
 from costmodel.cost import find_description
+from costmodel.cost.feasibility import ZERO_HINT
 from costmodel.dtypes import f32
 from tests.hosts import one_warning
 
@@ -33,6 +35,9 @@ def transpose(k, *, N, T, PAD):
         k.copy(source[by * T + ty, bx * T + tx], tile[ty, tx])
         k.barrier()
         k.copy(tile[tx, ty], target[bx * T + ty, by * T + tx])
+
+
+padded_by_default = kernel(static=("PAD",), name="transpose")(lambda k, *, N, T, PAD=0: transpose.function(k, N=N, T=T, PAD=PAD))
 
 
 def test_every_configuration_costs_what_a_single_estimate_says():
@@ -126,6 +131,50 @@ def test_one_warning_for_all_calls_and_the_rest_is_priced():
         assert "no parameter 'T'" in prices.reason[3]
 
 
+@pytest.mark.filterwarnings("ignore::costmodel.adapters.ranking.NotModelledWarning")
+def test_many_bad_values_cost_the_good_ones_nothing():
+    """Each kind of bad value, in 200 of 600 rows: the others are priced as without them."""
+    configs: list[dict] = [{"T": t, "PAD": p} for t in (8, 16, 32) for p in (0, 1)] * 100
+    bad: list[dict] = [
+        {"T": 0},
+        {"T": -1},
+        {"T": 2.5},
+        {"T": 1 << 60},
+        {"T": "wide"},
+        {"T": None},
+        {"T": True},
+        {},
+        {"T": 8, "PAD": [1]},
+    ]
+    spoilt: list[dict] = [bad[n // 3 % len(bad)] if n % 3 == 0 else config for n, config in enumerate(configs)]
+    pricer = Pricer(padded_by_default, "V100", {"N": 4096})
+    prices, alone = pricer.price(spoilt), pricer.price(configs)
+    own = np.arange(600) % 3 > 0
+    assert prices.seconds[own].tolist() == alone.seconds[own].tolist()
+    assert prices.unknown.tolist() == list(range(0, 600, 3))
+    assert {reason.partition(": ")[2] or reason for reason in prices.reason[~own]} == {
+        f"column 'T': expected a number from 1 to 2**40, got 0{ZERO_HINT}",
+        "column 'T': expected a number from 1 to 2**40, got -1",
+        "column 'T': expected a whole number, got 2.5",
+        "column 'T': expected a number from 1 to 2**40, got 1152921504606846976",
+        "column 'T': expected a whole number, got 'wide'",
+        "column 'T': expected a whole number, got None",
+        "column 'T': expected a whole number, got True",
+        "the configuration has no parameter 'T'",
+        "column 'PAD': expected a constant, got [1]",
+    }
+
+
+@pytest.mark.parametrize("sizes", [{"N": 8192}, lambda c: {"N": 8192, **c}])
+def test_a_parameter_that_only_some_configurations_have_takes_its_default_in_the_others(sizes):
+    pricer = Pricer(padded_by_default, "A100", sizes)
+    without, given = {"T": 32}, {"T": 32, "PAD": 1}
+    there, back = pricer.price([without, given]).seconds, pricer.price([given, without]).seconds
+    alone = [pricer.price([c]).seconds[0] for c in (without, given)]
+    assert there.tolist() == back[::-1].tolist() == alone
+    assert alone[0] > alone[1]
+
+
 def test_a_model_that_refuses_everything_is_doubted():
     with pytest.warns(NotModelledWarning, match="could not launch, and no other could: 4096 threads per block"):
         prices = Pricer(transpose, "H100", {"N": 4096, "PAD": 0}).price([{"T": 64}, {"T": 128}])
@@ -134,7 +183,7 @@ def test_a_model_that_refuses_everything_is_doubted():
 
 
 def test_a_fault_of_the_model_does_not_end_a_search(monkeypatch):
-    def broken(self, table):
+    def broken(self, table, errors):
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr(Scorer, "score", broken)
@@ -157,6 +206,8 @@ def test_a_size_that_is_no_argument_is_an_error_at_once(sizes):
 def test_a_share_or_a_count_is_checked(top):
     with pytest.raises(SizeError, match="top: expected a count"):
         ranking.checked_top(top)
+    numbers: list[Any] = [np.int64(5), np.float32(0.5), 1.0]
+    assert [ranking.checked_top(t) for t in numbers] == [5, 0.5, 1.0]
 
 
 @given(
@@ -202,9 +253,9 @@ def test_thousands_of_configurations_are_one_table(monkeypatch):
     calls = []
     score = Scorer.score
 
-    def counted(self, table):
+    def counted(self, table, errors):
         calls.append(len(table))
-        return score(self, table)
+        return score(self, table, errors=errors)
 
     monkeypatch.setattr(Scorer, "score", counted)
     with warnings.catch_warnings():
@@ -218,7 +269,7 @@ def test_every_line_in_the_table_of_hooks_calls_what_there_is():
     """Each block parses, imports what exists, and calls it as its signature allows."""
     page = Path(ranking.__file__).with_name("README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == 8
+    assert len(blocks) == 10
     called = set()
     for block in blocks:
         tree = ast.parse(block if not block.rsplit("\n", 2)[-2].startswith("@") else block + "def f(): ...")
@@ -231,5 +282,6 @@ def test_every_line_in_the_table_of_hooks_calls_what_there_is():
                 inspect.signature(names[node.func.id]).bind(*node.args, **{str(k.arg): k.value for k in node.keywords})
                 called.add(node.func.id)
     assert called == {
-        "PredictedOrder", "prune_configs_by", "choices_class", "triton_gemm", "autotuning", "ranked", "KernelCost", "predicted_beam",
+        "PredictedOrder", "predicted", "prune_configs_by", "rank_triton_configurations", "choices_class", "triton_gemm", "autotuning",
+        "ranked", "KernelCost", "predicted_beam",
     }  # fmt: skip

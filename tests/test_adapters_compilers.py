@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from costmodel import Scorer, estimate
 from costmodel.adapters.ranking import NotModelledWarning, Pricer
+from costmodel.adapters.triton_gemm import triton_gemm
 from costmodel.cost import find_description
+from costmodel.device import find_device
+from costmodel.errors import SizeError
 from tests.hosts import host, one_warning, unlike_any
 
 GEMM = find_description("gemm")
@@ -81,6 +89,37 @@ def test_egglog_prices_kernels_that_join_later_and_counts_a_shared_one_once(prod
     assert dag.total.seconds == pytest.approx(once + inner.seconds, rel=1e-9)
 
 
+def test_egglog_leaves_what_is_no_implementation(products):
+    """The block of the page of hooks, run: without `abstract`, a product that no kernel computes costs nothing and wins."""
+    from costmodel.adapters import egglog as hook
+
+    graph, product, tiled, tensor = products
+    page = Path(hook.__file__).with_name("README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"## egglog\n\n```python\n(.*?)```", page, re.S)
+    names = {"tiled": tiled, "gemm": GEMM, "Tensor": tensor, "egraph": graph, "program": product}
+    exec(compile(block, "README.md", "exec"), names)
+    assert str(graph.extract(product, cost_model=names["cost"])).startswith("tiled(")
+    without = hook.KernelCost(graph, "H100", {tiled: (GEMM, gemm_sizes)})
+    assert str(graph.extract(product, cost_model=without)) == 'Tensor("A") @ Tensor("B")'
+
+
+@pytest.mark.parametrize("wrong", [{"M": [1, 2]}, {"M": None}, {"T": 3}])
+def test_egglog_is_not_ended_by_a_kernel_that_joins_later(products, wrong):
+    """An exception in a cost model would end the process; so would a warning that is an error."""
+    from costmodel.adapters.egglog import KernelCost
+
+    graph, product, tiled, _ = products
+    sizes = lambda egraph, a, b, size, tile: {**gemm_sizes(egraph, a, b, size, tile), **(wrong if size == 4096 else {})}  # noqa: E731
+    model = KernelCost(graph, "H100", {tiled: (GEMM, sizes)})
+    late = tiled(product, product, 4096, 64)
+    graph.register(late)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, cost = graph.extract(late, include_cost=True, cost_model=model)
+    assert str(found).startswith("tiled(")
+    assert cost.not_modelled == (0 if "T" in wrong else 1)
+
+
 def test_egglog_extracts_as_ever_where_nothing_is_modelled(products):
     from costmodel.adapters.egglog import KernelCost
 
@@ -128,9 +167,9 @@ def compiled_product(kernels, top):
     from costmodel.adapters.inductor import choices_class
 
     found = []
-    chosen = choices_class("H100", kernels, top=top)
+    handler = choices_class("H100", kernels, top=top)()
 
-    class WithTemplates(chosen):  # type: ignore[valid-type, misc]
+    class WithTemplates(type(handler)):  # type: ignore[misc]
         def _finalize_template_configs(self, choices, inputs, templates, op_name, kwarg_overrides=None):
             heuristic = get_template_heuristic(mm_template.uid, "cuda", op_name)
             given = list(
@@ -145,7 +184,8 @@ def compiled_product(kernels, top):
             return [c for c in result if c.template is not mm_template]
 
     x, y = torch.ones(1024, 512, dtype=torch.bfloat16), torch.ones(512, 2048, dtype=torch.bfloat16)
-    with config.patch(max_autotune=True, fx_graph_cache=False), V.set_choices_handler(WithTemplates()):
+    handler.__class__ = WithTemplates
+    with config.patch(max_autotune=True, fx_graph_cache=False), V.set_choices_handler(handler):
         torch.compiler.reset()
         product = torch.compile(lambda a, b: a @ b)(x, y)
     assert (product == 512).all()
@@ -170,8 +210,6 @@ def test_inductor_generates_code_for_the_best_templates_only():
 
 def test_inductor_has_a_description_of_its_product():
     """Of its 21 tiles a dozen are described; that which no H100 can launch is left out (Triton asks for 262,144 bytes)."""
-    from costmodel.adapters.triton_gemm import triton_gemm
-
     gemm, sizes = triton_gemm("H100")
     with one_warning("of 21 configurations of gemm_triton"):
         given, left, _ = compiled_product({"mm": (gemm, sizes)}, top=1.0)
@@ -201,8 +239,32 @@ def test_inductor_tells_its_caches_what_it_chooses_by():
         return choices_class(device, {"mm": (kernel, sizes)}, top=top)().uuid()
 
     assert name() == name()
-    others = [name("A100"), name(kernel=GEMM, sizes=None), name(sizes={**BLOCKS, "BK": 32}), name(top=7)]
-    assert len({name(), *others}) == 5
+
+    def scaled(times):
+        return lambda c: {"BM": c["BLOCK_M"] * times}
+
+    faster = replace(find_device("H100"), launch_overhead_s=1e-6)
+    others = [
+        name("A100"), name(faster), name(kernel=GEMM, sizes=None), name(sizes={**BLOCKS, "BK": 32}), name(top=7),
+        name(sizes=scaled(1)), name(sizes=scaled(2)), name(sizes=triton_gemm("H100", {"GROUP": 4})[1]),
+        name(sizes=triton_gemm("H100", {"GROUP": 8})[1]),
+    ]  # fmt: skip
+    assert len({name(), *others}) == 1 + len(others)
+
+
+def test_inductor_can_carry_its_choices_to_another_process():
+    """As `FX_COMPILE_MODE=SUBPROCESS` and `config.save_config` do; and they choose there as here."""
+    host("torch", TORCH)
+    from torch._inductor import config
+
+    from costmodel.adapters.inductor import choices_class
+
+    choices = choices_class("H100", {"mm": triton_gemm("H100")}, top=8)
+    with config.patch(inductor_choices_class=choices):
+        saved = config.save_config()
+    script = "import sys, torch._inductor.config as c; c.load_config(sys.stdin.buffer.read()); print(c.inductor_choices_class().uuid())"
+    there = subprocess.run([sys.executable, "-c", script], input=saved, capture_output=True, check=True)
+    assert there.stdout.decode().strip() == choices.uuid()
 
 
 # -- Helion
@@ -263,20 +325,53 @@ def tuned_product(monkeypatch, tmp_path, body, hooks):
 
 
 @pytest.fixture
-def product_body():
-    """A Helion kernel, before it is decorated."""
+def bodies():
+    """Helion kernels, before they are decorated."""
     host("helion", "pip install --no-deps 'helion==1.5.1'")
     from tests.host_kernels import helion_product
 
-    return helion_product.product
+    return helion_product
+
+
+def test_helion_starts_from_what_is_best_by_its_own_kernel_and_measures_nothing_that_cannot_launch(monkeypatch, tmp_path, bodies):
+    from costmodel.adapters.helion import autotuning
+    from costmodel.frontends.helion import HelionSpace
+
+    measured, bound = tuned_product(monkeypatch, tmp_path, bodies.product, autotuning("A10", seeds=5, candidates=100))
+    seeds = bound.settings.autotune_seed_configs
+    assert 5 <= len(seeds) < 100
+    assert set(seeds) <= set(measured[: len(seeds) + 2])
+    seconds = HelionSpace(bound, "A10").score(measured, "A10")
+    assert not np.isinf(seconds).any()
+    from_seeds, random = seconds[: len(seeds) + 1], seconds[len(seeds) + 1 : 30]
+    assert np.median(from_seeds[np.isfinite(from_seeds)]) < np.median(random[np.isfinite(random)])
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_helion_never_compiles_what_cannot_launch(monkeypatch, bodies, live):
+    from costmodel.adapters.helion import autotuning
+
+    torch, helion = host("torch", TORCH), host("helion", "pip install --no-deps 'helion==1.5.1'")
+    x = torch.randn(512, 512)
+    bound = helion.kernel(bodies.product, static_shapes=True).bind((x, x))
+    if live:  # as if the tensors were on one
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA A10")
+        monkeypatch.setattr(bound.env, "device", torch.device("cuda", 0))
+    hooks = autotuning(*(() if live else ("A10",)), seeds=2, candidates=10, measure_only=True)
+    hooks["autotuner_fn"](bound, (x, x))
+    small, large = (
+        helion.Config(**{**bound.config_spec.default_config(), "block_sizes": [64, 64, k], "num_stages": 4}) for k in (16, 128)
+    )
+    assert hooks["autotune_config_filter"](small) is small
+    assert hooks["autotune_config_filter"](large) is None  # 3 × 64 KiB of shared memory, where an A10 has 99
 
 
 @pytest.mark.filterwarnings("ignore::costmodel.adapters.ranking.NotModelledWarning")
-def test_helion_starts_from_the_best_candidates_and_measures_nothing_that_cannot_launch(monkeypatch, tmp_path, product_body):
+def test_helion_takes_a_description_instead(monkeypatch, tmp_path, bodies):
     from costmodel.adapters.helion import autotuning
 
-    hooks = autotuning(GEMM, "H100", helion_sizes, seeds=5, candidates=100)
-    measured, bound = tuned_product(monkeypatch, tmp_path, product_body, hooks)
+    hooks = autotuning("H100", GEMM, helion_sizes, seeds=5, candidates=100)
+    measured, bound = tuned_product(monkeypatch, tmp_path, bodies.split_product, hooks)
     seeds = bound.settings.autotune_seed_configs
     assert 5 <= len(seeds) < 100
     assert set(seeds) <= set(measured[: len(seeds) + 2])
@@ -284,25 +379,39 @@ def test_helion_starts_from_the_best_candidates_and_measures_nothing_that_cannot
     rows = [{**helion_sizes({**c.config, "x": np.empty((512, 256)), "y": np.empty((256, 1024))})} for c in measured]
     scores = Scorer(GEMM, "H100").score({n: [row[n] for row in rows] for n in (*problem, "BM", "BN", "BK", "TM", "TN")})
     assert (scores.feasible | scores.outside).all()
-    from_seeds, random = scores.seconds[: len(seeds) + 1], scores.seconds[len(seeds) + 1 : 30]
-    assert np.median(from_seeds[np.isfinite(from_seeds)]) < np.median(random[np.isfinite(random)])
 
 
-def test_helion_can_measure_the_best_only(monkeypatch, tmp_path, product_body):
+def test_helion_can_measure_the_best_only(monkeypatch, tmp_path, bodies):
     from costmodel.adapters.helion import autotuning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotModelledWarning)
-        hooks = autotuning(GEMM, "H100", helion_sizes, seeds=4, candidates=50, measure_only=True)
-        measured, _ = tuned_product(monkeypatch, tmp_path, product_body, hooks)
+        hooks = autotuning("H100", seeds=4, candidates=50, measure_only=True)
+        measured, _ = tuned_product(monkeypatch, tmp_path, bodies.product, hooks)
     assert 4 <= len(measured) < 50
 
 
-def test_helion_searches_as_ever_where_nothing_is_modelled(monkeypatch, tmp_path, product_body):
+@pytest.mark.parametrize(
+    ("body", "given", "told"),
+    [
+        ("split_product", ("H100",), "21 of 21 .* kernel split_product: operation atomic_add"),
+        ("product", ("MI300X",), "21 of 21 .* compute capability"),
+        ("product", (), "unknown GPU 'tensors on the cpu'"),
+        ("product", ("H100", unlike_any, {"N": 1 << 20, "B": "num_warps"}), "21 of 21 .*WIDTH"),
+    ],
+)
+def test_helion_searches_as_ever_where_nothing_is_modelled(monkeypatch, tmp_path, bodies, body, given, told):
     from costmodel.adapters.helion import autotuning
 
-    with one_warning("Helion's autotuner"):
-        hooks = autotuning(unlike_any, "H100", {"N": 1 << 20, "B": "num_warps"}, seeds=4, candidates=20)
-        measured, bound = tuned_product(monkeypatch, tmp_path, product_body, hooks)
+    with one_warning(f"Helion's autotuner: {told}"):
+        hooks = autotuning(*given, seeds=4, candidates=20)
+        measured, bound = tuned_product(monkeypatch, tmp_path, getattr(bodies, body), hooks)
     assert not bound.settings.autotune_seed_configs
     assert len(measured) > 20
+
+
+def test_helions_sizes_need_a_description():
+    from costmodel.adapters.helion import autotuning
+
+    with pytest.raises(SizeError, match="sizes without a description"):
+        autotuning("H100", sizes={"M": 512})

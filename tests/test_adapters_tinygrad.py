@@ -170,6 +170,19 @@ def test_beam_is_led_by_predictions_and_leaves_the_library_as_it_was():
     assert float(best) < float(first)
 
 
+def test_beam_contexts_may_be_left_in_any_order():
+    run("""
+    own = search._time_program
+    first, second = predicted_beam("H100"), predicted_beam("A100")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert search._time_program is not own
+    second.__exit__(None, None, None)
+    assert search._time_program is own
+    """)
+
+
 def test_what_is_not_understood_is_timed_as_ever():
     run("""
     asked = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import pickle
 import re
 import warnings
 import weakref
@@ -12,6 +14,7 @@ import pytest
 
 from costmodel import Scorer, estimate
 from costmodel.cost import find_description
+from costmodel.symbols import size
 from tests.hosts import host, one_warning, unlike_any
 
 ADD = find_description("vector_add")
@@ -86,7 +89,8 @@ def test_kernel_tuner_restrictions_leave_out_what_cannot_launch(tune):
     from costmodel.adapters.kernel_tuner import PredictedOrder
 
     strategy = PredictedOrder(ADD, "A100", {"N": 1 << 26, "B": "block_size_x"})
-    for given in ([], ["ILP == 2"]):
+    two = lambda p: p["ILP"] == 2  # noqa: E731
+    for given in ([], ["ILP == 2"], [two], two):
         restrictions = strategy.restrictions(TUNE_PARAMS, given)
         results, _ = tune("brute_force", restrictions)
         expected = {
@@ -94,6 +98,8 @@ def test_kernel_tuner_restrictions_leave_out_what_cannot_launch(tune):
         }
         assert {(r["block_size_x"], r["ILP"]) for r in results} == expected
         assert len(results) == len(expected)
+    own = pickle.loads(pickle.dumps(restrictions[-1]))
+    assert [own._func(b, 2) for b in (1024, 2048)] == [True, False]
 
 
 def test_kernel_tuner_measures_everything_where_nothing_is_modelled(tune):
@@ -220,6 +226,249 @@ def test_triton_measures_everything_where_nothing_is_modelled():
     with one_warning(r"Triton's autotuner: 4 of 4"):
         assert tuner.prune_configs({}) == configs
         assert tuner.prune_configs({}) == configs
+
+
+# -- Triton, kernels read themselves
+
+
+MATMUL_TILES = [
+    (64, 64, 4, 3),
+    (128, 64, 4, 4),
+    (128, 128, 8, 3),
+    (128, 256, 8, 3),
+    (256, 256, 8, 4),
+    (128, 256, 8, 6),
+    (32, 32, 4, 2),
+]
+"""Rows, columns, warps, stages, 64 deep; the last but one and two need more shared memory than H100 has for a block."""
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """Makes a tuned kernel that runs from its launch to its measurements on the CPU, and the list of what it would have run."""
+    triton = host("triton", "pip install 'costmodel[triton]'")
+    host("torch", "pip install 'costmodel[torch]'")
+    monkeypatch.setenv("COSTMODEL_CACHE", str(tmp_path))
+    launched: list[dict] = []
+
+    def bench(call, quantiles):
+        call()
+        return [float(len(launched))] * 3
+
+    def make(name, configs, key, between=lambda jitted: jitted, **options):
+        from tests import triton_kernels
+
+        jitted = triton.jit(getattr(triton_kernels, name).fn)
+        monkeypatch.setattr(jitted, "run", lambda *args, **kwargs: launched.append(kwargs))
+        return triton.autotune(configs, key=key, do_bench=bench, **options)(between(jitted))
+
+    return make, launched
+
+
+def matmul_configs(tiles=MATMUL_TILES):
+    triton = host("triton", "pip install 'costmodel[triton]'")
+    return [triton.Config({"BM": m, "BN": n, "BK": 64, "GROUP": 8}, num_warps=w, num_stages=s) for m, n, w, s in tiles]
+
+
+def matrices(M=4096, N=2048, K=1024):
+    import torch
+
+    a, b, c = (torch.empty(shape, dtype=torch.float16) for shape in ((M, K), (K, N), (M, N)))
+    return a, b, c, M, N, K, *a.stride(), *b.stride(), *c.stride()
+
+
+def tiles_of(m):
+    import triton
+
+    return (triton.cdiv(m["M"], m["BM"]) * triton.cdiv(m["N"], m["BN"]),)
+
+
+def tile(config):
+    return tuple(config[n] for n in ("BM", "BN", "num_warps", "num_stages"))
+
+
+def prices_of_the_compiler(sizes):
+    """Seconds of each tile that launches, by the whole compiler and a description of the call written down by hand."""
+    from costmodel.frontends.triton import rank_triton_configurations
+    from tests import triton_kernels
+    from tests.triton_cases import MATRIX
+
+    types = {n: f"{t}:16" if t == "i32" else t for n, t in MATRIX.items()} | dict.fromkeys(
+        ("stride_am", "stride_bk", "stride_cm"), "i32:16"
+    )
+    ones = dict.fromkeys(("stride_ak", "stride_bn", "stride_cn"), 1)
+    each = [{"BM": m, "BN": n, "BK": 64, "GROUP": 8, "num_warps": w, "num_stages": s, **ones} for m, n, w, s in MATMUL_TILES]
+    rows = rank_triton_configurations(triton_kernels.matmul, types, each, tiles_of, "H100", sizes, compile_top=1.0, workers=1)
+    return {tile(r.configuration): r.seconds for r in rows if not r.reason}
+
+
+def test_predicted_measures_only_the_best_of_what_launches(measured):
+    from costmodel.adapters.triton import predicted
+
+    make, launched = measured
+    sizes = {"M": 4096, "N": 2048, "K": 1024, "stride_am": 1024, "stride_bk": 2048, "stride_cm": 2048}
+    expected = prices_of_the_compiler(sizes)
+    assert set(MATMUL_TILES) - set(expected) == {MATMUL_TILES[4], MATMUL_TILES[5]}
+    for top_k, count in ((1, 1), (0.5, 3), (5, 5), (7, 5), (1.0, 5)):
+        tuned = predicted("H100", top_k=top_k)(make("matmul", matmul_configs(), ["M", "N", "K"]))
+        launched.clear()
+        tuned[tiles_of](*matrices())
+        kept = list(dict.fromkeys(tile(given) for given in launched))
+        assert len(kept) == count
+        assert kept == sorted(expected, key=expected.get)[:count]
+
+
+def test_predicted_takes_its_share_of_what_survived(measured):
+    from costmodel.adapters.triton import predicted
+
+    make, _ = measured
+
+    def no_large_tiles(configs, named_args, **kwargs):
+        assert {"a", "M"} <= set(named_args)
+        assert {"grid", "warmup"} <= set(kwargs)
+        return [c for c in configs if c.kwargs["BN"] <= 64]
+
+    own = {"early_config_prune": no_large_tiles}
+    for top_k, count in ((1.0, 3), (0.5, 2)):
+        tuned = predicted("H100", top_k=top_k)(make("matmul", matmul_configs(), ["M"], prune_configs_by=own))
+        tuned.nargs = dict(zip(tuned.arg_names, matrices(), strict=False))
+        kept = tuned.prune_configs({"grid": tiles_of, "warmup": False})
+        assert len(kept) == count
+        assert all(c.kwargs["BN"] <= 64 for c in kept)
+
+
+def test_predicted_reads_a_launch_as_triton_specialises_it(measured):
+    import torch
+
+    from costmodel.adapters.triton_launch import launch_of
+
+    make, _ = measured
+    tuned, (config, *_) = make("matmul", matmul_configs(), ["M"]), matmul_configs()
+    a, b, c = torch.empty(150 * 48 + 1, dtype=torch.float16)[1:], torch.empty(45 * 80).half(), torch.empty(150, 80).half()
+    names = dict(zip(tuned.arg_names, (a, b, c, 150, 77, 45, 48, 1, 80, 1, 80, 1), strict=False))
+    found = launch_of(tuned, config, {**names, "grid": tiles_of, "warmup": False}, 90)
+    aligned = dict.fromkeys(("stride_am", "stride_bk", "stride_cm"), "i32:16")
+    assert found.signature == {"a": "*fp16:1", "b": "*fp16:16", "c": "*fp16:16", **dict.fromkeys("MNK", "i32"), **aligned}
+    assert found.constexprs == {**config.kwargs, **dict.fromkeys(("stride_ak", "stride_bn", "stride_cn"), 1)}
+    assert found.sizes == {"M": 150, "N": 77, "K": 45, "stride_am": 48, "stride_bk": 80, "stride_cm": 80}
+    assert found.options == {"num_warps": 4, "num_ctas": 1, "num_stages": 3}
+    assert int(found.grid[0].subs({size("M"): 150, size("N"): 77})) == 3 * 2
+    assert launch_of(tuned, config, {**names, "grid": lambda m: (min(m["M"], 7), 2)}, 90).grid == (7, 2)
+
+
+def test_predicted_reads_descriptors_that_a_hook_shapes(measured):
+    """As Triton's persistent matmul does it: the block of a descriptor made on the host follows the configuration."""
+    import torch
+
+    from costmodel.adapters.triton_launch import launch_of
+
+    triton = host("triton", "pip install 'costmodel[triton]'")
+    tensor_descriptor = host("triton.tools.tensor_descriptor", "pip install 'costmodel[triton]'").TensorDescriptor
+    make, _ = measured
+
+    def shaped(nargs):
+        nargs["a"].block_shape, nargs["b"].block_shape = [nargs["BM"], nargs["BK"]], [nargs["BN"], nargs["BK"]]
+        nargs["c"].block_shape = [nargs["BM"], nargs["BN"]]
+
+    given = [tensor_descriptor.from_tensor(torch.empty(shape).half(), [1, 1]) for shape in ((512, 256), (1024, 256), (512, 1024))]
+    configs = [triton.Config({"BM": m, "BN": 64, "BK": k}, pre_hook=shaped) for m, k in ((64, 32), (128, 64))]
+    tuned = make("host_descriptor_matmul", configs, ["K"])
+    values = {**dict(zip(tuned.arg_names, given, strict=False)), "K": 256, "grid": lambda m: (1024 // m["BN"], 512 // m["BM"])}
+    small, large = (launch_of(tuned, config, values, 90) for config in configs)
+    assert [large.signature[n] for n in "abc"] == [f"tensordesc<fp16{block}>" for block in ([128, 64], [64, 64], [128, 64])]
+    assert small.signature["a"] == "tensordesc<fp16[64, 32]>"
+    extents = {"a_shape_0": 512, "a_shape_1": 256, "b_shape_0": 1024, "b_shape_1": 256, "c_shape_0": 512, "c_shape_1": 1024}
+    assert small.sizes == {**extents, "a_stride_0": 256, "b_stride_0": 256, "c_stride_0": 1024}
+    assert (small.grid, large.grid) == ((16, 8), (16, 4))
+    assert all(d.block_shape == [1, 1] for d in given)
+
+
+def test_predicted_computes_what_heuristics_compute(measured):
+    from costmodel.adapters.triton import predicted
+
+    triton = host("triton", "pip install 'costmodel[triton]'")
+    make, _ = measured
+    between = triton.heuristics({"GROUP": lambda given: 8})
+    configs = [triton.Config({"BM": m, "BN": n, "BK": 64}, num_warps=w, num_stages=s) for m, n, w, s in MATMUL_TILES]
+    above = triton.heuristics({"BK": lambda given: 64})
+    orders = []
+    for made in (make("matmul", configs, ["M"], between), make("matmul", matmul_configs(), ["M"])):
+        outermost = above(made)
+        assert predicted("H100", top_k=3)(outermost) is outermost
+        made.nargs = dict(zip(made.arg_names, matrices(), strict=False))
+        orders.append([tile(c.all_kwargs()) for c in made.prune_configs({"grid": tiles_of, "warmup": False})])
+    assert orders[0] == orders[1]
+    assert len(orders[0]) == 3
+
+
+def test_predicted_does_not_keep_tensors_alive(measured):
+    from costmodel.adapters.triton import predicted
+
+    make, _ = measured
+    tuned = predicted("H100")(make("matmul", matmul_configs(), ["M"]))
+    tuned.nargs = dict(zip(tuned.arg_names, matrices(), strict=False))
+    gone = [weakref.ref(tuned.nargs[n]) for n in "abc"]
+    tuned.prune_configs({"grid": tiles_of, "warmup": False})
+    tuned.nargs = None
+    gc.collect()
+    assert [tensor() for tensor in gone] == [None] * 3
+
+
+def test_what_is_not_understood_is_tuned_as_ever_and_named(measured, monkeypatch):
+    import torch
+
+    from costmodel.adapters.triton import predicted
+
+    triton = host("triton", "pip install 'costmodel[triton]'")
+    make, _ = measured
+    configs = [triton.Config({"BLOCK": b}) for b in (64, 128, 256)]
+    table, where, out = torch.empty(512), torch.empty(512, dtype=torch.int32), torch.empty(512)
+    given = (table, where, out, 512, 3)
+    tuned = predicted("H100", top_k=1)(make("gathered", configs, ["n"]))
+    tuned.nargs = dict(zip(tuned.arg_names, given, strict=False))
+    with one_warning(r"Triton's autotuner: 3 of 3 .*triton_kernels\.py:\d+ \(tt\.\w+\)"):
+        assert tuned.prune_configs({"grid": (4,), "warmup": False}) == configs
+        tuned.nargs["width"] = 2  # another size, and no second attempt
+        monkeypatch.setattr("costmodel.frontends.triton.kernel.lowered", lambda *a: pytest.fail("lowered again"))
+        assert tuned.prune_configs({"grid": (4,), "warmup": False}) == configs
+    interpreted = host("triton.runtime.interpreter", "pip install 'costmodel[triton]'").InterpretedFunction
+    tuned = predicted("H100", top_k=1)(make("gathered", configs, ["n"], lambda jitted: interpreted(jitted.fn)))
+    tuned.nargs = dict(zip(tuned.arg_names, given, strict=False))
+    with one_warning("not interpreted"):
+        assert tuned.prune_configs({"grid": (4,), "warmup": False}) == configs
+
+
+def test_predicted_without_a_device_or_an_autotuner(measured):
+    import torch
+
+    from costmodel.adapters.triton import predicted
+    from costmodel.errors import DescriptionError, ProfileError
+
+    make, launched = measured
+    with pytest.raises(DescriptionError, match=r"expected @triton\.autotune beneath @predicted"):
+        predicted("H100")(len)
+    with pytest.raises(ProfileError):
+        predicted("no such GPU")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    tuned = predicted(top_k=1)(make("matmul", matmul_configs(), ["M"]))
+    with one_warning("matmul is not modelled and is tuned as without a model"):
+        tuned[tiles_of](*matrices())
+    assert [tile(given) for given in launched[: len(MATMUL_TILES)]] == MATMUL_TILES
+
+
+def test_predicted_finds_the_live_gpu(measured, monkeypatch):
+    import torch
+
+    from costmodel.adapters.triton import predicted
+
+    make, launched = measured
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA A100-SXM4-80GB")
+    tuned = predicted()(make("matmul", matmul_configs(), ["M"]))
+    tuned[tiles_of](*matrices())
+    kept = {tile(given) for given in launched}
+    assert kept == set(MATMUL_TILES) - {MATMUL_TILES[4], MATMUL_TILES[5]}  # 192 and 240 KiB, of 163
+    assert tuned.early_config_prune.__self__.pricer.device.name == "a100_sxm4_80gb"
 
 
 # -- TileLang

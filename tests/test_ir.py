@@ -9,7 +9,7 @@ import os
 import tempfile
 from contextlib import ExitStack
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import networkx as nx
 import pytest
@@ -789,3 +789,16 @@ def test_the_builder_is_public():
     assert {"buffer", "shared", "blocks", "threads", "serial", "when", "do", "copy"} <= set(dir(Builder))
     assert Access.__slots__
     assert index("i").is_nonnegative
+
+
+def test_a_static_argument_may_say_which_values_it_takes():
+    @kernel(static=("ORDER",))
+    def walk(k, *, N, ORDER: Literal["row", "column"] = "row"):
+        a = k.buffer("a", (N, N), f32)
+        with k.blocks(N) as b, k.threads(N) as t:
+            k.load(a[b, t] if ORDER == "row" else a[t, b])
+
+    assert walk.trace() is walk.trace(ORDER="row")
+    assert walk.trace(ORDER="column") is not walk.trace()
+    with pytest.raises(DescriptionError, match="ORDER='diagonal': expected one of 'row', 'column'"):
+        walk.trace(ORDER="diagonal")

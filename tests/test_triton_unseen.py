@@ -35,7 +35,8 @@ def converted(name) -> TritonKernel:
 
 
 def conversion(case) -> TritonKernel:
-    return from_triton(getattr(triton_unseen, case.kernel), case.signature, case.constexprs, case.grid, cache=False, num_stages=3)
+    fn = getattr(triton_unseen, case.kernel)
+    return from_triton(fn, case.signature, case.constexprs, case.grid, cache=False, resources="estimated")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def _outcome(seed):
 
 def test_arguments_that_nothing_depends_on_are_no_sizes():
     case = triton_cases.CASES["seeded dropout"]
-    k = from_triton(triton_kernels.seeded_dropout, case.signature, case.constexprs, case.grid, cache=False)
+    k = from_triton(triton_kernels.seeded_dropout, case.signature, case.constexprs, case.grid, cache=False, resources="estimated")
     assert (k.kernel.params, k.scalars) == (("n",), ("p", "seed"))
     assert k.requested_bytes(n=333, seed=0) == k.requested_bytes(n=333) == 2 * 4 * 333
     assert k.estimate("H100", n=333, seed=0) == k.estimate("H100", n=333)

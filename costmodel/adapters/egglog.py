@@ -65,8 +65,9 @@ class ProgramCost:
 class KernelCost:
     """A cost model for extraction.
 
-    Functions that stand for no kernel cost no time. A kernel that is not modelled is avoided where the e-graph knows another
-    way, and extraction is as egglog's own where it knows none.
+    Functions that stand for no kernel cost no time: those that only say what is to be computed belong in `abstract`, or are
+    subsumed. These, and kernels that are not modelled, are avoided where the e-graph knows another way; extraction is as egglog's
+    own where it knows none.
 
     Example:
         >>> from costmodel.adapters.egglog import KernelCost
@@ -74,22 +75,32 @@ class KernelCost:
         With `tiled(a: T, b: T, size: i64Like, tile: i64Like) -> T` a function of the e-graph and `gemm` a description::
 
             kernels = {tiled: (gemm, lambda egraph, a, b, size, tile: {"M": size, "N": size, "K": size, "BM": tile, …})}
-            egraph.extract(program, cost_model=KernelCost(egraph, "H100", kernels))
+            egraph.extract(program, cost_model=KernelCost(egraph, "H100", kernels, abstract=[T.__matmul__]))
     """
 
-    def __init__(self, egraph: Any, device: Device | str, kernels: Mapping[Any, tuple[Kernels, SizesOf]], **options: Any) -> None:
+    def __init__(
+        self,
+        egraph: Any,
+        device: Device | str,
+        kernels: Mapping[Any, tuple[Kernels, SizesOf]],
+        *,
+        abstract: Iterable[Any] = (),
+        **options: Any,
+    ) -> None:
         """Take the functions that stand for kernels, and price their e-nodes.
 
         Args:
             egraph: as it is now; e-nodes that join it later are priced one by one.
             device: a device or its name.
             kernels: for a function of the e-graph, its kernel, and what gives the kernel's arguments.
+            abstract: functions that no kernel computes as they stand.
             options: of `Scorer`.
         """
         self._kernels = {
             function: _Function(Pricer(kernel, device, _arguments, host="egglog", **options), sizes)
             for function, (kernel, sizes) in kernels.items()
         }
+        self._abstract = set(abstract)
         for function, priced in self._kernels.items():
             priced.learn(egraph, egraph.function_values(function))
 
@@ -99,8 +110,9 @@ class KernelCost:
         from egglog.deconstruct import get_callable_fn
 
         default = default_cost_model(egraph, expr, [])
-        function = self._kernels.get(get_callable_fn(expr))
-        seconds = 0.0 if function is None else function.seconds(egraph, expr)
+        called = get_callable_fn(expr)
+        function = self._kernels.get(called)
+        seconds = function.seconds(egraph, expr) if function else np.nan if called in self._abstract else 0.0
         timed = round(seconds * _PER_SECOND) if np.isfinite(seconds) else 0
         own = ProgramCost(int(np.isinf(seconds)), int(np.isnan(seconds)), timed, default)
         return sum(children_costs, start=own)
@@ -117,17 +129,21 @@ class _Function:
         """Price e-nodes in one table."""
         found = [self._sizes(egraph, expr) for expr in exprs]
         new = {_key(sizes): {"sizes": sizes} for sizes in found if _key(sizes) not in self.known}
-        self.known.update(zip(new, self.pricer.price(list(new.values()), entire=False).seconds.tolist(), strict=True))
+        prices = self.pricer.price(list(new.values()), entire=False)
+        self.known.update(zip(new, prices.seconds.tolist(), strict=True))
 
     def seconds(self, egraph: Any, expr: Any) -> float:
-        """Of the e-node alone."""
-        key = _key(self._sizes(egraph, expr))
-        if key not in self.known:
-            self.learn(egraph, [expr])
-        return self.known[key]
+        """Of the e-node alone; NaN where it is not modelled: what is raised while egglog extracts would end the process."""
+        try:
+            key = _key(self._sizes(egraph, expr))
+            if key not in self.known:
+                self.learn(egraph, [expr])
+            return self.known[key]
+        except Exception:
+            return np.nan
 
     def _sizes(self, egraph: Any, expr: Any) -> Config | Exception:
-        """Arguments of the description, or why there are none: what is raised while egglog extracts would end the process."""
+        """Arguments of the description, or why there are none."""
         from egglog.deconstruct import get_callable_args, get_literal_value
 
         args = [(get_literal_value(a), a) for a in get_callable_args(expr)]
@@ -138,7 +154,7 @@ class _Function:
 
 
 def _key(sizes: Config | Exception) -> Any:
-    return str(sizes) if isinstance(sizes, Exception) else frozenset(sizes.items())
+    return str(sizes) if isinstance(sizes, Exception) else frozenset((name, repr(value)) for name, value in sizes.items())
 
 
 def _arguments(found: Config) -> Config:

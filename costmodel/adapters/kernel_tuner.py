@@ -7,7 +7,8 @@ constraints of python-constraint. Source: kernel_tuner 1.5.0, `interface.py`, `s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -92,22 +93,25 @@ class PredictedOrder:
         results: list[dict[str, Any]] = measure.results
         return results
 
-    def restrictions(self, tune_params: Mapping[str, Sequence[Any]], restrictions: Sequence[Any] = ()) -> list[Any]:
+    def restrictions(
+        self, tune_params: Mapping[str, Sequence[Any]], restrictions: Sequence[Any] | Callable[..., bool] = ()
+    ) -> list[Any]:
         """The restrictions of a space, and one more that leaves out what cannot launch on the device.
 
         The space is built once with the restrictions given, and priced as one table.
 
         Args:
             tune_params: as for `tune_kernel`.
-            restrictions: likewise, as a list.
+            restrictions: likewise: a list, or one function.
         """
         from constraint import FunctionConstraint
         from kernel_tuner.searchspace import Searchspace
 
-        space = Searchspace(dict(tune_params), list(restrictions), _ANY_THREADS)
+        own = [restrictions] if callable(restrictions) else list(restrictions)
+        space = Searchspace(dict(tune_params), own, _ANY_THREADS)
         launches = self.pricer.price(_configs(space)).launches
         refused = {config for config, fine in zip(space.list, launches, strict=True) if not fine}
-        return [*restrictions, FunctionConstraint(lambda *values: values not in refused)]
+        return [*own, FunctionConstraint(_Launching(frozenset(refused)))]
 
     def _batches(self, prices: Prices) -> Iterator[list[int]]:
         """Rows in the order in which they are to be measured; no batch has both kinds."""
@@ -115,6 +119,16 @@ class PredictedOrder:
         for rows in (prices.order.tolist(), unknown.tolist()):
             for start in range(0, len(rows), self.batch):
                 yield rows[start : start + self.batch]
+
+
+@dataclass(frozen=True)
+class _Launching:
+    """Whether a configuration can launch."""
+
+    refused: frozenset[tuple[Any, ...]]
+
+    def __call__(self, *values: Any) -> bool:
+        return values not in self.refused
 
 
 def _configs(searchspace: Any) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ the model is doubted rather than the host: then none is modelled.
 from __future__ import annotations
 
 import math
+import numbers
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from costmodel.adapters.size_columns import Config, Sizes, arguments_of, said
 from costmodel.cost import Scorer
 from costmodel.device import Device, find_device
 from costmodel.errors import CostModelError, SizeError
@@ -29,24 +31,16 @@ __all__ = ["Config", "Kernels", "NotModelledWarning", "Pricer", "Prices", "Sizes
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Config = Mapping[str, Any]
-"""Values of a host's parameters, by name."""
 Made = Kernel | tuple[Kernel, Mapping[str, Any]]
 Kernels = Description | Kernel | Callable[[Config], Made]
 """A kernel, or what makes one for a configuration, such as a front end that compiles it.
 
 What is made may come with options of `Scorer` that a compiler has told: `(kernel, {"registers": 168, "spilled": 4})`.
 """
-Sizes = Mapping[str, Any] | Callable[[Config], Mapping[str, Any]]
-"""How a configuration becomes arguments of the description.
-
-A mapping says for an argument the name of a host's parameter, a number, or a function of the configuration; arguments that it
-leaves out are parameters of their own name, or have a default. A function gives all arguments of one configuration.
-"""
 _EQUAL = 1e-9
 """Relative difference below which two predictions are one: more than rounding, less than any charge."""
 _MOST_FAILURES = 64
-"""Calls that may fail while the rows to blame are looked for by halving."""
+"""Faults of the model, rather than of configurations, while the rows to blame are looked for by halving."""
 
 
 class NotModelledWarning(UserWarning):
@@ -98,7 +92,7 @@ class Prices:
             SizeError: it is neither.
         """
         order = self.order
-        wanted = checked_top(top) if isinstance(top, int) else math.ceil(checked_top(top) * order.size)
+        wanted = checked_top(top) if isinstance(top, numbers.Integral) else math.ceil(checked_top(top) * order.size)
         if wanted >= order.size:
             return order
         last = self.group[order[int(wanted) - 1]]
@@ -112,7 +106,8 @@ def checked_top(top: float) -> float:
     Raises:
         SizeError: it is neither an int of at least 1 nor a float above 0 and up to 1.
     """
-    fine = (isinstance(top, int) and not isinstance(top, bool) and top >= 1) or (isinstance(top, float) and 0 < top <= 1)
+    count = isinstance(top, numbers.Integral) and not isinstance(top, bool)
+    fine = top >= 1 if count else isinstance(top, numbers.Real) and not isinstance(top, bool) and 0 < top <= 1
     if not fine:
         raise SizeError(f"top: expected a count (an int, at least 1) or a share (a float, above 0 and up to 1.0), got {top!r}")
     return top
@@ -166,7 +161,10 @@ class Pricer:
         """
         found = _Found(np.full(len(configs), np.nan), np.full(len(configs), "", dtype=object))
         for scorer, rows in self._scorers(configs, found):
-            self._fill(scorer, *self._table(scorer, configs, rows, found), found)
+            table, kept, lacking = arguments_of(scorer.kernel, self._sizes, [configs[row] for row in rows])
+            for at, why in lacking.items():
+                found.reason[rows[at]] = why
+            self._fill(scorer, table, rows[kept], found)
         if entire:
             _doubt(found)
         prices = Prices(found.seconds, found.reason, _groups(found.seconds))
@@ -199,41 +197,23 @@ class Pricer:
                     kernels[key] = (Scorer(described(kernel), self.device, **self._options, **told), [])
                 kernels[key][1].append(row)
             except Exception as error:  # a host's search is never ended by its model
-                found.reason[row] = _said(error)
+                found.reason[row] = said(error)
         for scorer, rows in kernels.values():
             yield scorer, np.array(rows)
 
-    def _table(self, scorer: Scorer, configs: Sequence[Config], rows: Ints, found: _Found) -> tuple[pd.DataFrame, Ints]:
-        """Arguments of these configurations, and which of them have any."""
-        chosen = [configs[row] for row in rows]
-        if isinstance(self._sizes, Mapping):
-            given = {n: self._sizes.get(n, n) for n in dict.fromkeys((*self._sizes, *scorer.arguments))}
-            present = {n: v for n, v in given.items() if n in self._sizes or (chosen and n in chosen[0])}
-            try:
-                return pd.DataFrame({n: _column(v, chosen) for n, v in present.items()}, index=range(len(chosen))), rows
-            except Exception:  # some configurations have no such value: one by one
-                one_of: Callable[[Config], Mapping[str, Any]] = lambda c: {n: _column(v, [c])[0] for n, v in present.items()}  # noqa: E731
-        else:
-            one_of = self._sizes
-        good, sizes = [], []
-        for row, config in zip(rows, chosen, strict=True):
-            try:
-                sizes.append(dict(one_of(config)))
-                good.append(row)
-            except Exception as error:
-                found.reason[row] = _said(error)
-        return pd.DataFrame(sizes, index=range(len(sizes))), np.array(good, dtype=np.int64)
-
     def _fill(self, scorer: Scorer, table: pd.DataFrame, rows: Ints, found: _Found) -> None:
-        """Price the rows of a table; where that fails, each half of it."""
+        """Price the rows of a table; where the model itself fails, each half of it."""
         if not rows.size:
             return
         try:
-            scores = scorer.score(table)
+            scores = scorer.score(table, errors="report")
+        except CostModelError as error:
+            found.reason[rows] = str(error)
+            return
         except Exception as error:
             found.failures += 1
             if rows.size == 1 or found.failures > _MOST_FAILURES:
-                found.reason[rows] = _said(error)
+                found.reason[rows] = said(error)
                 return
             for half in np.array_split(np.arange(rows.size), 2):
                 self._fill(scorer, table.iloc[half], rows[half], found)
@@ -266,22 +246,6 @@ def _doubt(found: _Found) -> None:
     if found.seconds.size and np.isinf(found.seconds).all():
         found.seconds[:] = np.nan
         found.reason[:] = [f"it could not launch, and no other could: {reason}" for reason in found.reason]
-
-
-def _column(given: Any, configs: Sequence[Config]) -> list[Any]:
-    """The values of one argument."""
-    if isinstance(given, str):
-        return [config[given] for config in configs]
-    return [given(config) for config in configs] if callable(given) else [given] * len(configs)
-
-
-def _said(error: Exception) -> str:
-    """What went wrong, in a line."""
-    if isinstance(error, CostModelError):
-        return str(error)
-    if isinstance(error, KeyError):
-        return f"the configuration has no parameter {error}"
-    return f"{type(error).__name__}: {error}"
 
 
 def _groups(seconds: Floats) -> Ints:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, overload
 
 from costmodel.adapters.ranking import Config, Kernels, Pricer, Sizes, checked_top
@@ -31,7 +31,7 @@ def ranked(
 ) -> Configs: ...
 @overload
 def ranked(
-    configs: Callable[..., Sequence[Config]],
+    configs: Callable[..., Iterable[Config]],
     kernel: Kernels,
     device: Device | str,
     sizes: Sizes | None = ...,
@@ -40,7 +40,7 @@ def ranked(
     **options: Any,
 ) -> Callable[..., Configs]: ...
 def ranked(
-    configs: Sequence[Config] | Callable[..., Sequence[Config]],
+    configs: Iterable[Config] | Callable[..., Iterable[Config]],
     kernel: Kernels,
     device: Device | str,
     sizes: Sizes | None = None,
@@ -69,14 +69,14 @@ def ranked(
     pricer = Pricer(kernel, device, sizes, host="TileLang's autotuner", **options)
     top = checked_top(top)
     if not callable(configs):
-        return _ranked(pricer, configs, {}, top)
+        return _ranked(pricer, list(configs), {}, top)
     signature = inspect.signature(configs)
 
     @functools.wraps(configs)
     def of_arguments(*args: Any, **kwargs: Any) -> Configs:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return _ranked(pricer, configs(*args, **kwargs), bound.arguments, top)
+        return _ranked(pricer, list(configs(*args, **kwargs)), bound.arguments, top)
 
     return of_arguments
 

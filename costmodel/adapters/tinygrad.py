@@ -43,24 +43,31 @@ def predicted_beam(device: Device | str, kernel: Kernels | None = None, **option
     from tinygrad.codegen.opt import search
 
     pricer = Pricer(_from_config if kernel is None else kernel, device, host="tinygrad's BEAM", **options)
-    own = {name: getattr(search, name) for name in ("_time_program", "diskcache_get", "diskcache_put")}
-    search._time_program = _timing(pricer, own["_time_program"])
-    search.diskcache_get, search.diskcache_put = _nothing, _nothing
+    if not _ACTIVE:
+        _OWN.update({name: getattr(search, name) for name in ("_time_program", "diskcache_get", "diskcache_put")})
+        search._time_program = _time_program
+        search.diskcache_get, search.diskcache_put = _nothing, _nothing
+    _ACTIVE.append(pricer)
     try:
         yield
     finally:
-        for name, value in own.items():
-            setattr(search, name, value)
+        _ACTIVE.remove(pricer)
+        if not _ACTIVE:
+            for name, value in _OWN.items():
+                setattr(search, name, value)
 
 
-def _timing(pricer: Pricer, measured: Callable[..., list[float]]) -> Callable[..., list[float]]:
-    """What stands for tinygrad's timing."""
+_ACTIVE: list[Pricer] = []
+"""Of the contexts that are open, the last entered one holds; they may be left in any order."""
+_OWN: dict[str, Any] = {}
+"""What tinygrad has outside of them."""
 
-    def time_program(program: Any, var_vals: dict[str, int], rawbufs: Any, *args: Any, **kwargs: Any) -> list[float]:
-        seconds = pricer.price([{"program": program, "var_vals": var_vals}], entire=False).seconds[0]
-        return measured(program, var_vals, rawbufs, *args, **kwargs) if np.isnan(seconds) else [float(seconds)]
 
-    return time_program
+def _time_program(program: Any, var_vals: dict[str, int], rawbufs: Any, *args: Any, **kwargs: Any) -> list[float]:
+    """Stands for tinygrad's timing."""
+    seconds = _ACTIVE[-1].price([{"program": program, "var_vals": var_vals}], entire=False).seconds[0]
+    measured: Callable[..., list[float]] = _OWN["_time_program"]
+    return measured(program, var_vals, rawbufs, *args, **kwargs) if np.isnan(seconds) else [float(seconds)]
 
 
 def _from_config(config: Config) -> Any:

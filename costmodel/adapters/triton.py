@@ -1,5 +1,8 @@
 """Triton's autotuner: what cannot launch is never compiled, and only the best by prediction are measured.
 
+`@predicted("H100", top_k=0.2)` above `@triton.autotune` needs no description: the kernel that is tuned is read itself, at each
+configuration and with the arguments that it is called with. `prune_configs_by` is for kernels that are described.
+
 Hook: `@triton.autotune(…, prune_configs_by={"early_config_prune": …, "perf_model": …, "top_k": …})`. Triton cuts through
 configurations that a model cannot tell apart (up to 3.7 at a fraction of all, not of those that survived), and asks `perf_model`
 for one configuration at a time; so both the pruning and the cut are made in `early_config_prune`, for the whole list at once,
@@ -9,16 +12,130 @@ and `top_k` asks Triton for no further cut. Source: triton 3.6.0, 3.7.1 and 3.9.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from costmodel.adapters.borrowed import borrowed
-from costmodel.adapters.ranking import Kernels, Pricer, Sizes, checked_top
-from costmodel.device import Device
+from costmodel.adapters.ranking import Config, Kernels, NotModelledWarning, Pricer, Sizes, checked_top
+from costmodel.adapters.triton_launch import Launch, launch_of
+from costmodel.device import Device, find_device
+from costmodel.errors import CostModelError, DescriptionError, UnsupportedError
+from costmodel.frontends.triton.compiling import compute_capability
+from costmodel.ir import Kernel
 
-__all__ = ["prune_configs_by"]
+__all__ = ["predicted", "prune_configs_by"]
+
+_Tuned = TypeVar("_Tuned")
+_HOST = "Triton's autotuner"
+
+
+def predicted(device: Device | str | None = None, *, top_k: float = 1.0, **options: Any) -> Callable[[_Tuned], _Tuned]:
+    """A decorator above `@triton.autotune`: only the best configurations by prediction are compiled and measured.
+
+    Each configuration is lowered without machine code, with the types, constants, sizes and grid of the call, and priced. Those
+    that cannot launch are dropped, the others are cut; an `early_config_prune` of the kernel's own goes first, and the share is
+    one of what survived it. What is not understood is measured as ever, and one warning names the operation and the line.
+
+    Args:
+        device: the GPU, or its name; None for the one that torch is on when the kernel is first tuned.
+        top_k: of those that can launch: how many to measure, an int; or which share, a float. A group that the model cannot
+            tell apart is measured whole.
+        options: of `Scorer`: `without`, `warm`.
+
+    Raises:
+        DescriptionError: what is decorated is no autotuner.
+        ProfileError: no such device.
+        SizeError: `top_k` is neither a count nor a share.
+
+    Example:
+        With `configs` and a kernel::
+
+            from costmodel.adapters.triton import predicted
+            @predicted("H100", top_k=0.2)
+            @triton.autotune(configs, key=["M", "N", "K"])
+            @triton.jit
+            def matmul(a, b, c, M, N, K, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr): ...
+    """
+    found = find_device(device) if isinstance(device, str) else device
+    top = checked_top(top_k)
+
+    def decorate(fn: _Tuned) -> _Tuned:
+        tuned: Any = fn
+        while not hasattr(tuned, "early_config_prune") and hasattr(tuned, "fn"):
+            tuned = tuned.fn
+        if not hasattr(tuned, "early_config_prune"):
+            name = getattr(fn, "__name__", type(fn).__name__)
+            raise DescriptionError(f"{name}: expected @triton.autotune beneath @predicted, got {type(fn).__name__}")
+        tuned.early_config_prune = _Predicting(tuned, found, top, options).prune
+        return fn
+
+    return decorate
+
+
+class _Predicting:
+    """The pruning of one autotuner."""
+
+    def __init__(self, tuned: Any, device: Device | None, top_k: float, options: Mapping[str, Any]) -> None:
+        self.tuned, self.device, self.top_k, self.options = tuned, device, top_k, options
+        self.earlier = tuned.early_config_prune
+        self.pricer: Pricer | None = None
+        self.refused: dict[str, str] = {}
+        self.warned = False
+
+    def prune(self, configs: Sequence[Any], named_args: Mapping[str, Any], /, **kwargs: Any) -> Sequence[Any]:
+        """Those to be measured, fastest first; Triton calls this."""
+        kept = self.earlier(configs, named_args, **kwargs) if self.earlier else configs
+        if len(kept) < 2 or not self._ready():
+            return kept
+        assert self.pricer is not None
+        prices = self.pricer.price([{"config": config, "given": {**named_args, **kwargs}} for config in kept])
+        return [kept[row] for row in (*prices.best(self.top_k), *prices.unknown)]
+
+    def _ready(self) -> bool:
+        """Whether there is a device to predict for; says once if not."""
+        if self.pricer is not None:
+            return True
+        try:
+            device = self.device or _live_device()
+            self.capability = compute_capability(device)
+            self.pricer = Pricer(self._kernel, device, self._sizes, host=_HOST, **self.options)
+        except Exception as error:  # a host's search is never ended by its model
+            if not self.warned:
+                what = (
+                    f"{_HOST}: {self.tuned.base_fn.__name__} is not modelled and is tuned as without a model: {error} (said once)"
+                )
+                warnings.warn(what, NotModelledWarning, stacklevel=4)
+            self.warned = True
+        return self.pricer is not None
+
+    def _kernel(self, asked: Config) -> tuple[Kernel, Mapping[str, Any]]:
+        """The kernel that is launched; one that was not understood is not tried again for other sizes."""
+        launch = self._launch(asked)
+        what = repr((launch.signature, launch.constexprs, launch.grid, launch.options))
+        if what in self.refused:
+            raise UnsupportedError(self.refused[what])
+        try:
+            found = launch.kernel(self.capability)
+        except CostModelError as error:
+            self.refused[what] = str(error)
+            raise
+        return found.kernel, found.told
+
+    def _sizes(self, asked: Config) -> Mapping[str, int]:
+        return self._launch(asked).sizes
+
+    def _launch(self, asked: Config) -> Launch:
+        return launch_of(self.tuned, asked["config"], asked["given"], self.capability)
+
+
+def _live_device() -> Device:
+    """The GPU that torch is on."""
+    import torch
+
+    return find_device(torch.cuda.get_device_name())
 
 
 def prune_configs_by(
@@ -50,7 +167,7 @@ def prune_configs_by(
         >>> 1e-4 < prune["perf_model"](n_elements=1 << 26, BLOCK=256) < 1e-3  # seconds
         True
     """
-    pruning = _Pruning(Pricer(kernel, device, sizes, host="Triton's autotuner", **options), checked_top(top_k))
+    pruning = _Pruning(Pricer(kernel, device, sizes, host=_HOST, **options), checked_top(top_k))
     return {"early_config_prune": pruning.prune, "perf_model": pruning.seconds, "top_k": 1.0}
 
 

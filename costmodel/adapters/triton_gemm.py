@@ -8,6 +8,7 @@ sm_90. Source: Triton, `lib/Dialect/TritonGPU/Transforms/AccelerateMatmul.cpp`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from costmodel.adapters.ranking import Config
@@ -48,19 +49,27 @@ def triton_gemm(
         [True, True, True, False]
     """
     found = device if isinstance(device, Device) else find_device(device)
-    named = {**_NAMES, **(names or {})}
+    return find_description("gemm_triton"), _Sizes(found, {**_NAMES, **(names or {})})
 
-    def sizes(config: Config) -> Mapping[str, Any]:
-        given = {n: config.get(p, p) if isinstance(p, str) else p for n, p in named.items()}
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Arguments of `gemm_triton` for a configuration."""
+
+    device: Device
+    names: Mapping[str, Any]
+
+    def __call__(self, config: Config) -> Mapping[str, Any]:
+        given = {n: config.get(p, p) if isinstance(p, str) else p for n, p in self.names.items()}
         dtype = _DTYPES.get(str(given["DTYPE"]))
         if dtype is None:
             raise UnsupportedError(f"gemm_triton: dtype {given['DTYPE']!r}: expected one of {', '.join(_DTYPES)}")
-        asynchronous = found.throughput.asynchronous_matrix and given["BM"] >= _WGMMA_ROWS and given["WARPS"] % _WARPGROUP == 0
+        asynchronous = (
+            self.device.throughput.asynchronous_matrix and given["BM"] >= _WGMMA_ROWS and given["WARPS"] % _WARPGROUP == 0
+        )
         along_rows = min(given["WARPS"], given["BM"] // _MMA_ROWS)
         down = along_rows if asynchronous else _rows_of_warps(given["BM"], given["BN"], given["WARPS"])
         return {**given, "DTYPE": dtype, "DOWN": down, "INSTRUCTION": "wgmma" if asynchronous else "mma"}
-
-    return find_description("gemm_triton"), sizes
 
 
 def _rows_of_warps(rows: int, columns: int, warps: int) -> int:

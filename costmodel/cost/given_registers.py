@@ -45,7 +45,9 @@ def checked_registers(registers: int | None, spilled: float, kernel: str, device
     return GivenRegisters(np.array([float(registers)]), np.array([float(spilled)]))
 
 
-def registers_of_rows(registers: Any, spilled: Any, table: pd.DataFrame, kernel: str, device: Device) -> GivenRegisters | None:
+def registers_of_rows(
+    registers: Any, spilled: Any, table: pd.DataFrame, kernel: str, device: Device, wrong: npt.NDArray[Any] | None = None
+) -> GivenRegisters | None:
     """Registers and spilled words of each row of a table.
 
     Args:
@@ -55,6 +57,7 @@ def registers_of_rows(registers: Any, spilled: Any, table: pd.DataFrame, kernel:
         table: the configurations.
         kernel: its name, for messages.
         device: the GPU.
+        wrong: [rows] takes in that a thread of a row cannot have so many; None to raise it.
 
     Raises:
         SizeError: there is no such column, the numbers are not as many as the rows, or a thread cannot have so many.
@@ -65,15 +68,24 @@ def registers_of_rows(registers: Any, spilled: Any, table: pd.DataFrame, kernel:
     if is_many(registers):
         each = _column(registers, table, kernel, "registers")
         most = device.registers.max_per_thread
-        bad = np.flatnonzero(~(np.isnan(each) | ((each >= 1) & (each <= most) & (each == np.floor(each)))))
-        if bad.size:
-            raise SizeError(f"{kernel}: registers of row {bad[0]}: expected 1 to {most} of a thread or NaN, got {each[bad[0]]:g}")
+        fine = np.isnan(each) | ((each >= 1) & (each <= most) & (each == np.floor(each)))
+        _blame(~fine, each, f"{kernel}: registers", f"expected 1 to {most} of a thread or NaN", wrong)
     else:
         checked_registers(registers, 0.0, kernel, device)
         each = np.full(len(table), float(registers))
-    words = _column(spilled, table, kernel, "spilled") if is_many(spilled) else np.full(len(table), float(spilled))
-    _check_spilled(words, True, kernel)
+    if not is_many(spilled):
+        _check_spilled(np.asarray(spilled), True, kernel)
+        return GivenRegisters(each, np.full(len(table), float(spilled)))
+    words = _column(spilled, table, kernel, "spilled")
+    _blame((words < 0) | np.isinf(words), words, f"{kernel}: spilled", "expected words, 0 or more", wrong)
     return GivenRegisters(each, np.nan_to_num(words))
+
+
+def _blame(bad: npt.NDArray[np.bool_], values: Floats, where: str, expected: str, wrong: npt.NDArray[Any] | None) -> None:
+    for row in np.flatnonzero(bad):
+        if wrong is None:
+            raise SizeError(f"{where} of row {row}: {expected}, got {values[row]:g}")
+        wrong[row] = wrong[row] or f"{where}: {expected}, got {values[row]:g}"
 
 
 def is_many(given: Any) -> bool:

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from costmodel.cost.argument_columns import as_frame
 from costmodel.cost.descriptions import DatasetMapping
-from costmodel.cost.scorer import Scorer, Scores, as_frame
+from costmodel.cost.scorer import Scorer, Scores
 from costmodel.device import Device
 from costmodel.errors import SizeError
 from costmodel.ir import Description

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,20 +13,21 @@ import pandas as pd
 
 from costmodel.charges.occupancy import LIMITERS, block_registers
 from costmodel.cost.ablation import checked_charges
+from costmodel.cost.argument_columns import argument_columns, argument_names, as_frame, groups_of_statics
 from costmodel.cost.baselines import requested_bytes, roofline_seconds, weighted_bytes_seconds
 from costmodel.cost.counters import counters
 from costmodel.cost.evaluate import Charged, evaluate
-from costmodel.cost.feasibility import LARGEST_SIZE, ZERO_HINT, reasons
+from costmodel.cost.feasibility import reasons
 from costmodel.cost.given_registers import GivenRegisters, checked_registers, is_many, registers_of_rows
 from costmodel.cost.plan import Plan, make_plan
 from costmodel.cost.shares import term_shares_s
 from costmodel.cost.warmth import BACK_TO_BACK, Warm, checked_warm
 from costmodel.counts import TooManyCasesError
 from costmodel.device import Device, find_device
-from costmodel.errors import SizeError
+from costmodel.errors import CostModelError, SizeError
 from costmodel.ir import Description, Kernel, described
 
-__all__ = ["Scorer", "Scores", "as_frame", "plan_for", "rank"]
+__all__ = ["Scorer", "Scores", "plan_for", "rank"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -135,34 +135,56 @@ class Scorer:
     @property
     def arguments(self) -> tuple[str, ...]:
         """Columns that a table needs, those with a default among them."""
-        return _arguments(self.kernel)
+        return argument_names(self.kernel)
 
-    def score(self, table: pd.DataFrame | Mapping[str, Any]) -> Scores:
+    def score(self, table: pd.DataFrame | Mapping[str, Any], *, errors: Literal["raise", "report"] = "raise") -> Scores:
         """Price every row of a table.
 
         Args:
             table: a column (or one value for all rows) for each argument of the description; other columns of
                 a DataFrame are kept and ignored.
+            errors: what a value that is no size, or rows that cannot be traced or counted, come to: an error, or the reason
+                of their rows, which are then `outside`.
 
         Raises:
             SizeError: an argument has no column, or a value is not a whole number in range.
             DescriptionError: tracing fails.
         """
+        if errors not in ("raise", "report"):
+            raise SizeError(f"{self.kernel.name}: errors={errors!r}: expected 'raise' or 'report'")
         frame = as_frame(table)
-        rows = len(frame)
-        columns = {n: _column(frame, n, self.kernel) for n in _arguments(self.kernel)}
         result = _empty(frame)
-        if not rows:
+        if not len(frame):
             return result
-        given = registers_of_rows(self.registers, self.spilled, frame, self.kernel.name, self.device)
-        for statics, which in _groups(self.kernel, columns, rows):
-            kernel = self.kernel.trace(**statics) if isinstance(self.kernel, Description) else self.kernel
-            needed = {n: columns[n] for n in kernel.params}
-            plan = plan_for(kernel)
-            result.same[which] = _identities(plan, {n: c[which] for n, c in needed.items()}, which.size) + result.same.max() + 1
-            for start in range(0, which.size, _ROWS_AT_ONCE):
-                self._fill(result, plan, needed, which[start : start + _ROWS_AT_ONCE], given)
+        wrong = None if errors == "raise" else result.reason
+        columns = argument_columns(frame, self.kernel, wrong)
+        given = registers_of_rows(self.registers, self.spilled, frame, self.kernel.name, self.device, wrong)
+        result.outside[:] = result.reason != ""
+        for statics, which in groups_of_statics(self.kernel, columns, np.flatnonzero(~result.outside)):
+            try:
+                self._fill_group(result, statics, columns, which, given, errors == "report")
+            except CostModelError as error:
+                if errors == "raise":
+                    raise
+                result.seconds[which], result.reason[which], result.outside[which] = np.inf, str(error), True
         return result
+
+    def _fill_group(
+        self,
+        result: Scores,
+        statics: Mapping[str, Any],
+        columns: Mapping[str, Any],
+        which: npt.NDArray[np.int64],
+        given: GivenRegisters | None,
+        report: bool,
+    ) -> None:
+        """Price rows with the same static values."""
+        kernel = self.kernel.trace(**statics) if isinstance(self.kernel, Description) else self.kernel
+        needed = {n: columns[n] for n in kernel.params}
+        plan = plan_for(kernel)
+        result.same[which] = _identities(plan, {n: c[which] for n, c in needed.items()}, which.size) + result.same.max() + 1
+        for start in range(0, which.size, _ROWS_AT_ONCE):
+            self._fill(result, plan, needed, which[start : start + _ROWS_AT_ONCE], given, report)
 
     def _fill(
         self,
@@ -171,6 +193,7 @@ class Scorer:
         columns: Mapping[str, Any],
         which: npt.NDArray[np.int64],
         given: GivenRegisters | None,
+        report: bool,
     ) -> None:
         taken = {n: _narrow(c[which]) for n, c in columns.items()}
         why = reasons(plan, self.device, taken, which.size)
@@ -186,11 +209,14 @@ class Scorer:
         try:
             told = None if given is None else given.of(which[good])
             charged = evaluate(plan, self.device, kept, good.size, told, self.without, self.warm)
-        except TooManyCasesError:
-            if which.size == 1:
+        except TooManyCasesError as error:
+            if which.size == 1 and not report:
                 raise
+            if which.size == 1:
+                result.reason[which], result.outside[which] = str(error), True
+                return
             for half in np.array_split(which, 2):
-                self._fill(result, plan, columns, half, given)
+                self._fill(result, plan, columns, half, given, report)
             return
         over = launch_reasons(charged, self.device)
         rows = which[good]
@@ -243,91 +269,6 @@ def rank(
     best = scores.frame().iloc[order].drop(columns="reason").reset_index(drop=True)
     best.attrs["infeasible"] = pd.Series(scores.reason[~scores.feasible]).value_counts().to_dict()
     return best
-
-
-def as_frame(table: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
-    """The table, single values repeated."""
-    if isinstance(table, pd.DataFrame):
-        return table
-    if not isinstance(table, Mapping):
-        raise SizeError(f"expected a DataFrame or a mapping of columns, got {type(table).__name__}")
-    for name, column in table.items():
-        if np.ndim(column) > 1:
-            raise SizeError(f"column {name!r} has {np.ndim(column)} dimensions; expected one value for each row")
-    plain = {n: list(v) if np.ndim(v) else v for n, v in table.items()}
-    lengths = {len(v) for v in plain.values() if np.ndim(v)}
-    if len(lengths) > 1:
-        raise SizeError(f"the table's columns have {', '.join(map(str, sorted(lengths)))} rows; expected equal lengths")
-    return pd.DataFrame(plain, index=range(lengths.pop() if lengths else 1))
-
-
-def _arguments(kernel: Description | Kernel) -> tuple[str, ...]:
-    return kernel.arguments if isinstance(kernel, Description) else kernel.params
-
-
-def _column(frame: pd.DataFrame, name: str, kernel: Description | Kernel) -> npt.NDArray[Any]:
-    """The values of one argument, checked."""
-    if name not in frame.columns:
-        if isinstance(kernel, Description) and name in kernel.defaults:
-            given = np.full(len(frame), kernel.defaults[name])
-            return given if name in kernel.static else whole_numbers(given, f"{kernel.name}: default of {name!r}")
-        others = [str(c) for c in frame.columns if c not in _arguments(kernel)]
-        near = difflib.get_close_matches(name, others, 1)
-        hint = f" (did you mean column {near[0]!r}?)" if near else ""
-        raise SizeError(
-            f"{kernel.name}: no column for argument {name!r}{hint}; columns: {', '.join(map(str, frame.columns)) or 'none'}"
-        )
-    values = frame[name].to_numpy()
-    if isinstance(kernel, Description) and name in kernel.static:
-        fixed: npt.NDArray[Any] = values
-        return fixed
-    return whole_numbers(values, f"{kernel.name}: column {name!r}")
-
-
-def whole_numbers(values: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
-    """The values as int64.
-
-    Raises:
-        SizeError: one of them is not a whole number between 1 and `LARGEST_SIZE`.
-    """
-    if values.dtype == bool or values.dtype.kind not in "iufO":
-        raise SizeError(f"{where}: expected whole numbers, got {values.dtype}")
-    for row, value in enumerate(values) if values.dtype == object else ():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise SizeError(f"{where}, row {row}: expected a whole number, got {value!r}")
-    if np.issubdtype(values.dtype, np.floating) and not (np.isfinite(values) & (values == np.floor(values))).all():
-        row = int(np.flatnonzero(~(np.isfinite(values) & (values == np.floor(values))))[0])
-        raise SizeError(f"{where}, row {row}: expected a whole number, got {values[row]}")
-    bad = (values < 1) | (values > LARGEST_SIZE)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise SizeError(
-            f"{where}, row {row}: expected a number from 1 to 2**40, got {values[row]}{ZERO_HINT if values[row] == 0 else ''}"
-        )
-    return values.astype(np.int64)
-
-
-def _groups(
-    kernel: Description | Kernel, columns: Mapping[str, Any], rows: int
-) -> list[tuple[dict[str, Any], npt.NDArray[np.int64]]]:
-    """Static values and the rows that have them."""
-    names = kernel.static if isinstance(kernel, Description) else ()
-    if not names:
-        return [({}, np.arange(rows))]
-    keys = pd.DataFrame({n: columns[n] for n in names})
-    groups = keys.groupby(list(names), sort=False, dropna=False)
-    return (
-        [
-            (dict(zip(names, (_python(x) for x in key), strict=True)), np.asarray(index, np.int64))
-            for key, index in groups.indices.items()
-        ]
-        if len(names) > 1
-        else [({names[0]: _python(key)}, np.asarray(index, np.int64)) for key, index in groups.indices.items()]
-    )
-
-
-def _python(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _narrow(column: npt.NDArray[np.int64]) -> Any:

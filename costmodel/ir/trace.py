@@ -13,7 +13,7 @@ import numbers
 import runpy
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from costmodel.errors import CostModelError, DescriptionError
 from costmodel.ir.builder import Builder, Static
@@ -49,6 +49,7 @@ class Description:
         self.static: tuple[str, ...] = tuple(n for n in names if n in static)
         self.params: tuple[str, ...] = tuple(n for n in names if n not in static)
         self.defaults: dict[str, Any] = {p.name: p.default for p in parameters[1:] if p.default is not p.empty}
+        self._choices = _choices(function, self.static)
         self._traces: dict[tuple[tuple[type, Static], ...], Kernel] = {}
 
     @property
@@ -76,6 +77,11 @@ class Description:
             if not isinstance(values[name], int | str):
                 raise DescriptionError(
                     f"description {self.name}: static argument {name}={values[name]!r}: expected a number, a truth value or text"
+                )
+            if values[name] not in self._choices.get(name, (values[name],)):
+                known = ", ".join(map(repr, self._choices[name]))
+                raise DescriptionError(
+                    f"description {self.name}: static argument {name}={values[name]!r}: expected one of {known}"
                 )
         key = tuple((type(values[n]), values[n]) for n in self.static)
         if key not in self._traces:
@@ -107,6 +113,16 @@ class Description:
         return f"<description {self.name}({', '.join(self.arguments)})>"
 
 
+def _choices(function: Callable[..., None], static: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """Values of the static arguments that are annotated with a `Literal`."""
+    try:
+        hints: dict[str, Any] = {n: h for n, h in inspect.get_annotations(function).items() if n in static}
+        hints = {n: eval(h, function.__globals__) if isinstance(h, str) else h for n, h in hints.items()}
+    except Exception as error:
+        raise DescriptionError(f"description {function.__name__}: annotation of a static argument: {error}") from error
+    return {n: get_args(hint) for n, hint in hints.items() if get_origin(hint) == Literal}
+
+
 def _found_again(module: str, name: str, file: str) -> Any:
     """A pickled description, looked up by name: in its module, else in its file."""
     try:
@@ -127,7 +143,8 @@ def kernel(function: Callable[..., None] | None = None, *, static: Sequence[str]
 
     Args:
         function: the function, when used as a bare decorator.
-        static: names of arguments whose real values the function needs (flags that change the loop nest).
+        static: names of arguments whose real values the function needs (flags that change the loop nest). One with the annotation
+            `Literal["row", "column"]` takes these values only.
         name: of the kernel, if not the function's.
 
     Example:

@@ -12,6 +12,7 @@ multiplications of the whole as they are. Sources: CUTLASS 2.x `MmaMultistage` a
 
 from contextlib import contextmanager
 from fractions import Fraction
+from typing import Literal
 
 from costmodel import kernel
 from costmodel.dtypes import bf16, f32
@@ -27,7 +28,24 @@ WARPGROUP = 4 * LANES
 
 
 @kernel(static=("INSTRUCTION", "SPLITS", "MULTICAST"))
-def library_gemm(k, *, M, N, K, BM, BN, BK, WM, WN, STAGES, SPLIT=1, SPLITS=False, INSTRUCTION="mma", MULTICAST="", FEW=1 << 20):
+def library_gemm(
+    k,
+    *,
+    M,
+    N,
+    K,
+    BM,
+    BN,
+    BK,
+    WM,
+    WN,
+    STAGES,
+    SPLIT=1,
+    SPLITS=False,
+    INSTRUCTION: Literal["mma", "wgmma"] = "mma",
+    MULTICAST: Literal["", "X", "W"] = "",
+    FEW=1 << 20,
+):
     """Y = X·Wᵀ with matrix instructions: `mma` of a warp, or `wgmma` of four.
 
     `SPLITS` says whether `SPLIT` is more than 1. With `MULTICAST="W"` the two blocks of a cluster need the same tile of W, and

@@ -13,6 +13,7 @@ depth ends within a step, for what stands beyond the other edges is never stored
 """
 
 from contextlib import contextmanager, nullcontext
+from typing import Literal
 
 from costmodel import kernel
 from costmodel.dtypes import bf16, f16, f32, i32, i64
@@ -30,7 +31,22 @@ QUOTIENT = 3
 
 
 @kernel(static=("INSTRUCTION", "DTYPE"))
-def gemm_triton(k, *, M, N, K, BM, BN, BK, GROUP, WARPS, DOWN, STAGES, INSTRUCTION="wgmma", DTYPE="f16"):
+def gemm_triton(
+    k,
+    *,
+    M,
+    N,
+    K,
+    BM,
+    BN,
+    BK,
+    GROUP,
+    WARPS,
+    DOWN,
+    STAGES,
+    INSTRUCTION: Literal["mma", "wgmma"] = "wgmma",
+    DTYPE: Literal["f16", "bf16"] = "f16",
+):
     """C = A·B, row-major, in tiles of BM × BN, grouped by GROUP rows of tiles. DOWN of the warps share a column of the tile.
 
     Triton's rule leaves one DOWN for each tile: warps are laid out so that their parts of it are as square as can be (mma), or
@@ -83,7 +99,9 @@ def gemm_triton(k, *, M, N, K, BM, BN, BK, GROUP, WARPS, DOWN, STAGES, INSTRUCTI
 
 
 @kernel(static=("INSTRUCTION", "CAUSAL"))
-def attention_triton(k, *, H, S, D, BM, BN, WARPS, STAGES, CAUSAL=0, INSTRUCTION="wgmma"):
+def attention_triton(
+    k, *, H, S, D, BM, BN, WARPS, STAGES, CAUSAL: Literal[0, 1] = 0, INSTRUCTION: Literal["mma", "wgmma"] = "wgmma"
+):
     """Out = softmax(Q·Kᵀ / √D)·V for H heads of S rows of D, BM rows of a head in a block, BN keys in a step.
 
     Every warp has whole rows, 16 of them at a time; with `mma` Triton lays out its warps so where BM is no less than D. CAUSAL

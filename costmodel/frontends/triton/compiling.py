@@ -4,6 +4,10 @@ Two modules are kept: that of the configuration as it is, for what was pipelined
 single pipeline stage, in which every load stands once. Both have the same layouts. Registers and spills are what the wheel's own
 `cuobjdump` finds in the cubin; shared bytes are the compiler's `metadata.shared`. Loops that `flatten=True` makes one stay two in
 the second module: the same accesses, but what the pipeline carries over from one tile to the next is not seen.
+
+`lowered` goes no further than these modules, which is what takes a compiler tens of milliseconds; machine code takes it seconds,
+minutes where registers spill. Shared bytes come from the compiler's own allocation, and are the same; registers and spills are
+estimated (`pressure`). Source for the passes: triton 3.6.0, 3.7.1 and 3.9.0, `backends/nvidia/compiler.py` (`make_llir`).
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ from typing import Any
 from costmodel.device import Device, find_device
 from costmodel.errors import DescriptionError, UnsupportedError
 from costmodel.frontends.triton.complaints import quiet, reason
+from costmodel.frontends.triton.pressure import MOST_REGISTERS, estimated_registers
 
-__all__ = ["Compiled", "compiled", "compute_capability", "parsed_signature"]
+__all__ = ["Compiled", "compiled", "compute_capability", "lowered", "parsed_signature"]
 
 DIVISOR = 16
 """What `:16` in a signature says, and what Triton specialises for."""
@@ -43,6 +48,8 @@ class Compiled:
     """Stored of a thread to local memory, as the assembler reports it."""
     threads: int
     """Of a block."""
+    estimated: bool = False
+    """Whether registers and spills are: then the stack is what spills."""
 
 
 def compute_capability(target: str | Device) -> int:
@@ -124,22 +131,18 @@ def compiled(
         UnsupportedError: Triton cannot compile it.
     """
     import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
 
-    types, divisors = parsed_signature(fn, signature, constexprs)
-    attributes = {(n,): [["tt.divisibility", DIVISOR]] for n, a in enumerate(types) if divisors.get(a) == DIVISOR}
-    target = GPUTarget("cuda", capability, 32)
+    source, target = _source(fn, signature, constexprs), _target(capability)
     try:
         with quiet() as said:
-            kernel = triton.compile(ASTSource(fn, types, dict(constexprs), attributes), target=target, options=dict(options))
-            plain = _lowered(kernel.asm["ttir"], target, {**options, "num_stages": 1})
+            kernel = triton.compile(source, target=target, options=dict(options))
+            plain = _Lowering(target, {**options, "num_stages": 1}).with_layouts(_one_stage(kernel.asm["ttir"]))
     except Exception as error:
         why = reason(fn, error, said.getvalue())
         raise UnsupportedError(f"Triton kernel {fn.__name__}: not compiled for sm_{capability}: {why}") from error
     registers, stack = _used(kernel.asm["cubin"], kernel.metadata.name)
     return Compiled(
-        plain,
+        str(plain),
         kernel.asm["ttgir"],
         int(kernel.metadata.shared),
         registers,
@@ -149,33 +152,108 @@ def compiled(
     )
 
 
+def lowered(
+    fn: Any, signature: Mapping[str, str], constexprs: Mapping[str, Any], capability: int, options: Mapping[str, Any]
+) -> Compiled:
+    """Compile as far as layouts and shared memory are known; registers and spills are estimated.
+
+    Args:
+        fn: a function under `@triton.jit`.
+        signature: Triton's types by argument.
+        constexprs: values of the others.
+        capability: 90 for sm_90.
+        options: of the compiler.
+
+    Raises:
+        UnsupportedError: Triton cannot lower it, or a layout is not known.
+    """
+    source, target = _source(fn, signature, constexprs), _target(capability)
+    try:
+        lowering = _Lowering(target, options)
+        ttir = lowering.of_source(source)
+        text = str(ttir)
+        module = lowering.with_layouts(ttir)
+        pipelined = str(module)
+        shared = lowering.shared_bytes(module, capability)
+        plain = str(_Lowering(target, {**options, "num_stages": 1}).with_layouts(_one_stage(text)))
+    except Exception as error:
+        raise UnsupportedError(f"Triton kernel {fn.__name__}: not lowered for sm_{capability}: {reason(fn, error)}") from error
+    warps = int(lowering.options.num_warps)
+    most = min(options.get("maxnreg") or MOST_REGISTERS, MOST_REGISTERS)
+    registers, words = estimated_registers(pipelined, warps, most)
+    return Compiled(plain, pipelined, shared, registers, 4 * words, 4 * words, 32 * warps, estimated=True)
+
+
+def _source(fn: Any, signature: Mapping[str, str], constexprs: Mapping[str, Any]) -> Any:
+    from triton.compiler import ASTSource
+
+    types, divisors = parsed_signature(fn, signature, constexprs)
+    attributes = {(n,): [["tt.divisibility", DIVISOR]] for n, a in enumerate(types) if divisors.get(a) == DIVISOR}
+    return ASTSource(fn, types, dict(constexprs), attributes)
+
+
+def _target(capability: int) -> Any:
+    from triton.backends.compiler import GPUTarget
+
+    return GPUTarget("cuda", capability, 32)
+
+
 def _one_stage(ttir: str) -> str:
     """A module before layouts, its own stages taken out, and with the loops that were written: `flatten=True` makes two one."""
     text = re.sub(r"tt\.num_stages = \d+ : i32", "tt.num_stages = 1 : i32", ttir)
     return re.sub(r"tt\.flatten(?:, )?|, tt\.flatten(?=})", "", text)
 
 
-def _lowered(ttir: str, target: Any, options: Mapping[str, Any]) -> str:
-    """The module with layouts for these options, from the one without."""
-    from triton._C.libtriton import ir
-    from triton.compiler.compiler import make_backend
+class _Lowering:
+    """Triton's compiler for a target and options, one step at a time."""
 
-    backend = make_backend(target)
-    context = ir.context()
-    ir.load_dialects(context)
-    backend.load_dialects(context)
-    stages: dict[str, Any] = {}
-    parsed = backend.parse_options(dict(options))
-    from triton.backends.compiler import Language
+    def __init__(self, target: Any, options: Mapping[str, Any]) -> None:
+        from triton._C.libtriton import ir
+        from triton.backends.compiler import Language
+        from triton.compiler.compiler import make_backend
 
-    backend.add_stages(stages, parsed, Language.TRITON)
-    text = _one_stage(ttir)
-    with tempfile.NamedTemporaryFile("w", suffix=".ttir") as file:
-        file.write(text)
-        file.flush()
-        module = ir.parse_mlir_module(file.name, context)
-    module.context = context
-    return str(stages["ttgir"](module, {"target": target, **parsed.__dict__}))
+        self.target, self.backend = target, make_backend(target)
+        self.options = self.backend.parse_options(dict(options))
+        self.context = ir.context()
+        ir.load_dialects(self.context)
+        self.backend.load_dialects(self.context)
+        self.stages: dict[str, Any] = {}
+        self.backend.add_stages(self.stages, self.options, Language.TRITON)
+        self.metadata = {"target": target, **self.options.__dict__}
+
+    def of_source(self, source: Any) -> Any:
+        """The module before layouts."""
+        functions, libraries = self.backend.get_codegen_implementation(self.options), self.backend.get_module_map()
+        module = source.make_ir(self.target, self.options, functions, libraries, self.context)
+        return self.stages["ttir"](module, self.metadata)
+
+    def with_layouts(self, ttir: Any) -> Any:
+        """The module with layouts, from the one without, or its text."""
+        from triton._C.libtriton import ir
+
+        module = ttir
+        if isinstance(ttir, str):
+            with tempfile.NamedTemporaryFile("w", suffix=".ttir") as file:
+                file.write(ttir)
+                file.flush()
+                module = ir.parse_mlir_module(file.name, self.context)
+            module.context = self.context
+        return self.stages["ttgir"](module, self.metadata)
+
+    def shared_bytes(self, module: Any, capability: int) -> int:
+        """Of a block, by the compiler's allocation; the module with layouts is changed."""
+        from triton._C.libtriton import ir, nvidia, passes
+        from triton.backends.nvidia.compiler import get_ptx_version_from_options
+
+        manager = ir.pass_manager(self.context)
+        version = get_ptx_version_from_options(self.options, capability)
+        passes.ttgpuir.add_combine_tensor_select_and_if(manager)
+        passes.ttgpuir.add_allocate_warp_groups(manager)
+        passes.convert.add_scf_to_cf(manager)
+        passes.gluon.add_inliner(manager)
+        nvidia.passes.ttgpuir.add_allocate_shared_memory_nv(manager, capability, version)
+        manager.run(module, "allocate_shared_memory")
+        return int(module.get_int_attr("ttg.shared"))
 
 
 def _tool(name: str) -> str:

@@ -2,12 +2,13 @@
 
 Errors of its front end know the line within the function, which is counted from the file's start here. The assembler names lines
 of PTX, each of which follows a `.loc` of the source. Source: Triton 3.6.0, 3.7.1 and 3.9.0, `compiler/errors.py`,
-`runtime/jit.py`, `backends/nvidia/compiler.py` (`make_cubin`, which prints PTX before it raises).
+`backends/nvidia/compiler.py` (`make_cubin`, which prints PTX before it raises).
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import re
 import sys
@@ -62,13 +63,12 @@ def _of_source(fn: Any, error: Any) -> str:
 
 def _place(fn: Any, source: str, number: int) -> str:
     """File and line, of the kernel or a function that it may call."""
-    from triton.runtime.jit import get_jit_fn_file_line
-
-    others = [v for v in getattr(fn.fn, "__globals__", {}).values() if hasattr(v, "raw_src")]
+    others = [v for v in getattr(fn.fn, "__globals__", {}).values() if hasattr(v, "src") and hasattr(v, "fn")]
     for one in (fn, *others):
         if one.src == source:
-            file, begin = get_jit_fn_file_line(one)
-            return f"{file}:{begin + number - 1}"
+            lines, first = inspect.getsourcelines(one.fn)
+            begin = next((n for n, line in enumerate(lines) if line.lstrip().startswith("def ")), 0)
+            return f"{inspect.getsourcefile(one.fn)}:{first + begin + number - 1}"
     return f"line {number} of a function that it calls"
 
 

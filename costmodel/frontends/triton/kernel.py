@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import sympy
 
@@ -18,14 +18,16 @@ from costmodel.errors import DescriptionError, SizeError, UnsupportedError
 from costmodel.frontends.triton.analysis import analysed
 from costmodel.frontends.triton.arguments import descriptor_sizes
 from costmodel.frontends.triton.cache import default_folder, keep, kept, key_of
-from costmodel.frontends.triton.compiling import Compiled, compiled, compute_capability, parsed_signature
+from costmodel.frontends.triton.compiling import Compiled, compiled, compute_capability, lowered, parsed_signature
 from costmodel.ir import Divisibility, Expr, Kernel, packed, unpacked
 from costmodel.symbols import compile_program, size
 
-__all__ = ["Grid", "TritonKernel", "extents_of", "from_triton", "jitted"]
+__all__ = ["Grid", "Resources", "TritonKernel", "extents_of", "from_triton", "jitted"]
 
 Grid = Sequence[Any] | Callable[[Mapping[str, Any]], Sequence[Any]]
 """Extents of the grid, or a function from all arguments by name, sizes as symbols, to them."""
+Resources = Literal["compiled", "estimated"]
+"""Where registers and spills come from: from machine code, or from what lives together before there is any (`pressure`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class TritonKernel:
     """One configuration of a Triton kernel: what it does, and what the compiler made of it."""
 
     kernel: Kernel
-    """With runtime integers as its sizes; shared bytes and registers are the compiler's."""
+    """With runtime integers as its sizes; shared bytes are the compiler's."""
     capability: int
     """Of the target: 90 for sm_90."""
     registers: int
@@ -46,6 +48,8 @@ class TritonKernel:
     """Threads that load the same element, by statement, where they are several."""
     notes: tuple[str, ...]
     """Where the description says something else than the kernel, and what."""
+    resources: Resources = "compiled"
+    """Whether registers and spills are the compiler's or estimated."""
     source: str = ""
     """File and line of the function."""
     scalars: tuple[str, ...] = ()
@@ -67,8 +71,13 @@ class TritonKernel:
             values = compile_program([sympy.sympify(f.requested_bytes) for f in flows])(sizes)
         return sum(int(value) // times.get(f.statement, 1) for f, value in zip(flows, values, strict=True))
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """Registers and spilled words of a thread, as options of `estimate`, `Scorer` and the adapters."""
+        return {"registers": self.registers, "spilled": self.spilled_bytes / 4}
+
     def estimate(self, device: Device | str, **sizes: int) -> Cost:
-        """Predict the time of one launch, with the compiler's registers and spills.
+        """Predict the time of one launch, with these registers and spills.
 
         Raises:
             SizeError: a size is missing, unknown or out of range, or code for this target does not run on the device.
@@ -76,9 +85,10 @@ class TritonKernel:
         found = device if isinstance(device, Device) else find_device(device)
         self._check(found)
         with _at_these_sizes():
-            cost = estimate(self.kernel, found, registers=self.registers, spilled=self.spilled_bytes / 4, **self._sizes(sizes))
+            cost = estimate(self.kernel, found, **self.told, **self._sizes(sizes))
         where = f"{self.source}, " if self.source else ""
-        title = f"{cost.kernel} ({where}compiled for sm_{self.capability})"
+        made = "compiled" if self.resources == "compiled" else "lowered"
+        title = f"{cost.kernel} ({where}{made} for sm_{self.capability})"
         return replace(cost, kernel=title, warnings=(*cost.warnings, *self.notes))
 
     def _sizes(self, given: dict[str, int]) -> dict[str, int]:
@@ -130,6 +140,7 @@ def from_triton(
     *,
     target: str | Device = "sm_90",
     cache: Path | str | bool = True,
+    resources: Resources = "compiled",
     **options: Any,
 ) -> TritonKernel:
     """Compile one configuration without a GPU, and read what it does.
@@ -144,22 +155,29 @@ def from_triton(
         grid: extents, or a function from all arguments by name to them, as in a launch.
         target: `"sm_90"`, or a device or its name.
         cache: folder of analysed kernels; True for the user's, False for none.
+        resources: `"compiled"`, or `"estimated"`, which stops before machine code: tens of milliseconds, even where
+            a compiler spills for minutes. Registers are off by 7 to 17 (rms) in products and attentions (`pressure`), all else is
+            the same.
         options: of Triton's compiler: `num_warps`, `num_stages`, `num_ctas`, `maxnreg`.
 
     Raises:
-        DescriptionError: an argument is missing or unknown.
+        DescriptionError: an argument is missing or unknown, or `resources` is neither.
         UnsupportedError: something in the kernel is not understood; the message names the operation and the source line.
     """
     fn, capability = jitted(fn), compute_capability(target)
     _, divisors = parsed_signature(fn, signature, constexprs)
     extents = extents_of(fn.__name__, grid, signature, constexprs)
     folder = None if cache is False else default_folder() if cache is True else Path(cache)
-    key = key_of(fn, signature, constexprs, extents, capability, options)
+    if resources not in get_args(Resources):
+        raise DescriptionError(f"Triton kernel {fn.__name__}: resources={resources!r}: expected 'compiled' or 'estimated'")
+    estimated = resources == "estimated"
+    key = key_of(fn, signature, constexprs, extents, capability, {**options, "resources": resources} if estimated else options)
     known = _MEMORY.get(key) if folder is not None else None
     if known is None and folder is not None:
         known = _read(kept(folder, key))
+        known = known and replace(known, resources=resources)
     if known is None:
-        result = compiled(fn, signature, constexprs, capability, options)
+        result = (lowered if estimated else compiled)(fn, signature, constexprs, capability, options)
         known = described(result, fn.__name__, extents, divisors, constexprs, capability)
         arguments = (n for n, kind in signature.items() if not kind.startswith(("*", "tensordesc")))
         known = replace(known, scalars=tuple(n for n in arguments if n not in known.kernel.params))
@@ -201,7 +219,7 @@ def described(
     kernel, replicas, notes = analysed(result, name, grid, divisors, constexprs)
     return TritonKernel(
         kernel, capability, result.registers, result.spilled_bytes, result.shared_bytes, tuple(replicas.items()), notes,
-        source=_place(result.plain),
+        "estimated" if result.estimated else "compiled", _place(result.plain),
     )  # fmt: skip
 
 
@@ -236,7 +254,7 @@ def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
         notes = tuple(str(n) for n in document["notes"])
         source, scalars = str(document["source"]), tuple(str(n) for n in document["scalars"])
         made = unpacked(document["kernel"])
-        return TritonKernel(made, capability, registers, spilled, shared, replicas, notes, source, scalars)
+        return TritonKernel(made, capability, registers, spilled, shared, replicas, notes, source=source, scalars=scalars)
     except (LookupError, TypeError, ValueError):
         return None
 
