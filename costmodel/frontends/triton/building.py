@@ -123,10 +123,10 @@ class Builder:
 
     def tile(self, tile: Tile) -> None:
         """Declare a shared array."""
-        held, line = self._staged.get(tile.name, ("tile", 0))
+        held, line = self._staged.get(tile.name, ("staged_tile", 0))
         alone = sum(h == held for h, _ in self._staged.values()) < 2
         taken = {b.name for b in self.buffers.values()}
-        name = next(n for n in self._numbered(f"staged_{held}" if alone else f"staged_{held}_line_{line}") if n not in taken)
+        name = next(n for n in self._numbered(held if alone else f"{held}_line_{line}") if n not in taken)
         self.buffers[tile.name] = replace(tiles.buffer(tile, _dtype(tile.tensor.element), self.aliases), name=name)
 
     def expression(self, p: Polynomial) -> sympy.Expr:
@@ -326,7 +326,8 @@ class Builder:
 
     def _stage(self, event: Stage) -> tuple[Node, ...]:
         dtype, layout = _dtype(event.tensor.element), self.layout(event.tensor)
-        held, _ = self._staged.get(event.tile.name, ("tile", 0))
+        held, _ = self._staged.get(event.tile.name, ("staged_tile", 0))
+        held = held.partition("_")[2]
         name = self._name(f"stage {held}" if event.kind == "store" else f"load staged {held}", event.where)
         buffer = self.buffers[event.tile.name]
         if event.kind == "load" and "dot_op" in event.tensor.encoding and "blocked" not in event.tensor.encoding:

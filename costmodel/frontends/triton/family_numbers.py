@@ -31,7 +31,7 @@ _Change = Callable[[sympy.Expr, Role, bool], sympy.Expr]
 _WARP = index("thread_y")
 _BARRIER_BYTES = 8
 """Source: PTX ISA, `mbarrier`: an opaque 64-bit object in shared memory."""
-_NAMED = re.compile(r"(sums|values|exchanged_[a-z]+\d*)_(\d+)(_?)")
+_NAMED = re.compile(r"(accumulators|registers)_(\d+)(_?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def taken_apart(known: TritonKernel) -> Numbers:
 def _elsewhere_bytes(kernel: Kernel, form: str) -> int:
     """Of the largest thing that shares the memory of the arrays: a tensor that changes its layout, or an array not counted."""
     threads, rings = kernel.max_threads or 0, _rings(kernel)
-    tensors = [b for b in kernel.buffers if b.exchange and b.name.startswith("exchanged") and b.elements > threads]
+    tensors = [b for b in kernel.buffers if b.exchange and b.name.startswith("exchange_line_") and b.elements > threads]
     tiles = [b for b in kernel.buffers if "rings" in form and b.space == "shared" and not b.exchange and b.name not in rings]
     return max((int(b.size_bytes) for b in (*tensors, *tiles)), default=0)
 
@@ -128,7 +128,7 @@ def _bases(kernel: Kernel) -> dict[str, sympy.Expr]:
         return {"all": whole}
     step = sum((FloorDiv(b.size_bytes, rings[b.name]) for b in shared if b.name in rings), sympy.Integer(0))
     found = {"all": whole, "all, less a step": whole - step, "rings": sum(b.size_bytes for b in shared if b.name in rings)}
-    if any(name.startswith("ring_") for name in rings):  # filled by lanes, not by descriptor
+    if any(name.startswith("staged_") for name in rings):  # filled by lanes, not by descriptor
         return found
     barriers = _BARRIER_BYTES * next(iter(rings.values()))
     return found | {f"{name}, and barriers": held + barriers for name, held in found.items()}

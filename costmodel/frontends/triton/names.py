@@ -21,13 +21,16 @@ def at_line(what: str, line: int, number: int) -> str:
 
 
 def staged(events: Iterable[Event]) -> dict[str, tuple[str, int]]:
-    """What each tile in shared memory holds, and the line that puts it there: an array, else a variable of the kernel."""
+    """What each tile in shared memory holds, and the line that puts it there: an array, else a variable of the kernel.
+
+    `staged_a`, or `tma_a` where a descriptor copies it.
+    """
     arrays: dict[str, tuple[str, int]] = {}
     variables: dict[str, tuple[str, int]] = {}
     for event in inner(events):
         if isinstance(event, Touch) and event.tile is not None:
-            arrays.setdefault(event.tile.name, (event.buffer, event.where.line))
+            arrays.setdefault(event.tile.name, (f"{'tma' if event.whole else 'staged'}_{event.buffer}", event.where.line))
         elif isinstance(event, Stage) and event.kind == "store":
             name = event.where.name if is_identifier(event.where.name) else "tile"
-            variables.setdefault(event.tile.name, (name, event.where.line))
+            variables.setdefault(event.tile.name, (f"staged_{name}", event.where.line))
     return variables | arrays
