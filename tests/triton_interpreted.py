@@ -1,4 +1,4 @@
-"""Runs the launches of `triton_cases` in Triton's interpreter and prints the bytes that each asks for, as JSON.
+"""Runs the launches of `triton_cases`, or of `triton_unseen`, in Triton's interpreter and prints the bytes of each, as JSON.
 
 A script of its own: the interpreter is chosen when Triton is imported, by `TRITON_INTERPRET=1`.
 """
@@ -12,7 +12,7 @@ import torch
 from triton.runtime import interpreter
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from tests import triton_cases, triton_kernels
+from tests import triton_cases, triton_kernels, triton_unseen
 
 TORCH = {"fp32": torch.float32, "fp16": torch.float16, "i1": torch.bool, "i32": torch.int32, "i64": torch.int64}
 counted = {"load": 0, "store": 0, "atomic": 0}
@@ -51,7 +51,7 @@ def patch():
     builder.create_atomic_rmw = counted_atomic
 
 
-def run(case):
+def run(case, kernels):
     for kind in counted:
         counted[kind] = 0
     arguments = {}
@@ -67,11 +67,14 @@ def run(case):
             arguments[name] = {**case.sizes, **case.scalars}[name]
     arguments |= case.constexprs
     grid = case.grid(arguments) if callable(case.grid) else case.grid
-    getattr(triton_kernels, case.kernel)[grid](**arguments)
+    getattr(kernels, case.kernel)[grid](**arguments)
     return dict(counted)
 
 
 if __name__ == "__main__":
     patch()
-    names = sys.argv[1:] or list(triton_cases.CASES)
-    print(json.dumps({name: run(triton_cases.CASES[name]) for name in names}))
+    if sys.argv[1:] == ["unseen"]:
+        found = {n: [run(c, triton_unseen) for c in cases] for n, cases in triton_unseen.CASES.items()}
+    else:
+        found = {n: run(c, triton_kernels) for n, c in triton_cases.CASES.items()}
+    print(json.dumps(found))

@@ -74,19 +74,19 @@ def estimate(
 
 
 def checked_sizes(kernel: Kernel, sizes: dict[str, Any]) -> dict[str, int]:
-    """Sizes to count a traced kernel for; 0 is one.
+    """Sizes to count a traced kernel for.
 
     Raises:
         SizeError: a size is missing, unknown or out of range, or a requirement of the kernel is not met.
     """
-    _, values, _ = _bind(kernel, sizes, 0)
+    _, values, _ = _bind(kernel, sizes)
     why = unmet(kernel.requirements, values)
     if why:
         raise SizeError(f"{kernel.name}: {why} ({_text(values)})")
     return values
 
 
-def _bind(kernel: Description | Kernel, sizes: dict[str, Any], least: int = 1) -> tuple[Kernel, dict[str, int], dict[str, Any]]:
+def _bind(kernel: Description | Kernel, sizes: dict[str, Any]) -> tuple[Kernel, dict[str, int], dict[str, Any]]:
     """The traced kernel, its sizes and its static values."""
     defaults = kernel.defaults if isinstance(kernel, Description) else {}
     static = kernel.static if isinstance(kernel, Description) else ()
@@ -100,17 +100,17 @@ def _bind(kernel: Description | Kernel, sizes: dict[str, Any], least: int = 1) -
     missing = [n for n in expected if n not in given]
     if missing:
         raise SizeError(f"{kernel.name}: no value for {', '.join(missing)}; pass {missing[0]}=…")
-    values = {n: _whole(kernel.name, n, given[n], least) for n in kernel.params}
+    values = {n: _whole(kernel.name, n, given[n]) for n in kernel.params}
     statics = {n: given[n].item() if isinstance(given[n], np.generic) else given[n] for n in static}
     traced = kernel.trace(**statics) if isinstance(kernel, Description) else kernel
     return traced, values, statics
 
 
-def _whole(kernel: str, name: str, value: Any, least: int) -> int:
+def _whole(kernel: str, name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise SizeError(f"{kernel}: {name}={value!r}: expected a whole number, got {type(value).__name__}")
-    if not least <= value <= LARGEST_SIZE:
-        raise SizeError(f"{kernel}: {name}={value}: expected a number from {least} to 2**40{ZERO_HINT if value == 0 else ''}")
+    if not 1 <= value <= LARGEST_SIZE:
+        raise SizeError(f"{kernel}: {name}={value}: expected a number from 1 to 2**40{ZERO_HINT if value == 0 else ''}")
     return int(value)
 
 

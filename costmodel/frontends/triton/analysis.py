@@ -9,7 +9,7 @@ from typing import Any
 import sympy
 
 from costmodel.errors import UnsupportedError
-from costmodel.frontends.triton.arguments import argument_values, element_types, size_names
+from costmodel.frontends.triton.arguments import argument_values, element_types, named, size_names
 from costmodel.frontends.triton.building import Builder
 from costmodel.frontends.triton.compiling import Compiled
 from costmodel.frontends.triton.conditions import plain, shorter
@@ -20,10 +20,10 @@ from costmodel.frontends.triton.handlers import HANDLERS
 from costmodel.frontends.triton.module_text import Module, parse_lines, parse_module, tensor_type
 from costmodel.frontends.triton.polynomials import ONE, Algebra, Polynomial
 from costmodel.frontends.triton.reading import Reader, Staged
-from costmodel.ir import Kernel, Loop, Statement
+from costmodel.ir import Buffer, Kernel, Loop, Statement
 from costmodel.ir.checks import finish
 from costmodel.ir.types import sites_of
-from costmodel.symbols import Condition, Mod, index, is_identifier, size
+from costmodel.symbols import Condition, Mod, free_names, index, is_identifier, size
 
 __all__ = ["analysed"]
 
@@ -38,7 +38,7 @@ def analysed(
     """
     _alike(name, compiled.pipelined)
     _inlined(name, compiled.plain)
-    module = parse_module(compiled.plain)
+    module = named(parse_module(compiled.plain), tuple(divisors))
     _alone(module)
     sizes = size_names(argument_values(module))
     algebra = Algebra({a: divisors.get(a, 1) for a in sizes})
@@ -67,15 +67,18 @@ def analysed(
         body = (Loop(index(name_), sympy.Integer(threads), "thread", body, n),)
     for n, extent in enumerate(axes.extents):
         body = (Loop(index(f"block_{'xyz'[n]}"), builder.expression(extent), "block", body, n),)
+    used = {a.buffer.name for s in _sites(body) for a in s}
+    buffers = tuple(b for b in builder.buffers.values() if b.name in used)
+    even: list[Condition] = [("==", Mod(builder.expression(a), builder.expression(b)), sympy.Integer(0)) for a, b in axes.even]
+    needed = _sizes(body, buffers, even)
+    sizes = [a for a in sizes if a in needed]
     requirements: list[Condition] = [
         ("==", Mod(size(a), sympy.Integer(divisors[a])), sympy.Integer(0)) for a in sizes if divisors.get(a, 1) > 1
     ]
-    requirements += [("==", Mod(builder.expression(a), builder.expression(b)), sympy.Integer(0)) for a, b in axes.even]
-    used = {a.buffer.name for s in _sites(body) for a in s}
     statics = tuple((n, v) for n, v in constexprs.items() if isinstance(v, int | str) and is_identifier(n))
     x, y, z = (builder.expression(e) for e in extents)
     kernel = Kernel(
-        name, tuple(sizes), statics, tuple(b for b in builder.buffers.values() if b.name in used), tuple(requirements), body,
+        name, tuple(sizes), statics, buffers, (*requirements, *even), body,
         sympy.Integer(compiled.threads), sympy.Integer(compiled.registers), sympy.Integer(compiled.shared_bytes),
         (x, y, z) if len(axes.extents) > sum(e != ONE for e in extents) else None,
     )  # fmt: skip
@@ -93,6 +96,16 @@ def _defined(algebra: Algebra, meaning: Mapping[str, Polynomial]) -> list[tuple[
 
 def _sites(body: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     return [(*s.leaf.loads, *s.leaf.stores) for s in sites_of(body) if isinstance(s.leaf, Statement)]
+
+
+def _sizes(body: tuple[Any, ...], buffers: tuple[Buffer, ...], requirements: list[Condition]) -> frozenset[str]:
+    """The sizes that anything counted depends on."""
+    found = [e for b in buffers for e in (*b.shape, *b.strides)] + [e for c in requirements for e in c[1:]]
+    for site in sites_of(body):
+        found += [loop.extent for loop in site.loops] + [e for g in site.guards for c in g.conditions for e in c[1:]]
+        accesses = (*site.leaf.loads, *site.leaf.stores) if isinstance(site.leaf, Statement) else ()
+        found += [e for a in accesses for e in a.index]
+    return free_names(*dict.fromkeys(found))
 
 
 def _alone(module: Module) -> None:

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from costmodel.errors import UnsupportedError
 from costmodel.frontends.triton.module_text import Module, tensor_type
 from costmodel.frontends.triton.polynomials import ONE, ZERO, Polynomial
 from costmodel.frontends.triton.values import Descriptor, Opaque, Pointer, Value
 
-__all__ = ["argument_values", "descriptor_sizes", "element_types", "size_names"]
+__all__ = ["argument_values", "descriptor_sizes", "element_types", "named", "size_names"]
 
 
 def descriptor_sizes(name: str, rank: int) -> tuple[str, ...]:
     """The sizes that a host's descriptor of so many dimensions has: extents, and all strides but the last, which is 1."""
     return (*(f"{name}_shape_{d}" for d in range(rank)), *(f"{name}_stride_{d}" for d in range(rank - 1)))
+
+
+def named(module: Module, names: Sequence[str]) -> Module:
+    """The module with the function's names of its arguments: a value that is assigned to another name is printed under that."""
+    groups = [[a] for a in module.arguments]
+    if len(groups) != len(names):
+        groups = [list(g) for _, g in itertools.groupby(module.arguments, key=_argument)]
+    if len(groups) != len(names):
+        return module
+    renamed = ((printed, kind, n) for n, group in zip(names, groups, strict=True) for printed, kind, _ in group)
+    return replace(module, arguments=tuple(renamed))
+
+
+def _argument(part: tuple[str, str, str]) -> str:
+    """The argument that a value belongs to: a descriptor is several."""
+    return part[2].split(".")[0]
 
 
 def argument_values(module: Module) -> dict[str, Value]:
@@ -25,20 +43,20 @@ def argument_values(module: Module) -> dict[str, Value]:
         UnsupportedError: a descriptor is made up of something else than extents and strides.
     """
     values: dict[str, Value] = {}
-    for _, group in itertools.groupby(module.arguments, key=lambda a: a[2].split(".")[0]):
-        (name, kind, _), *parts = group
+    for name, group in itertools.groupby(module.arguments, key=_argument):
+        (printed, kind, _), *parts = group
         if not parts:
-            values[f"%{name}"] = _plain(name, kind)
+            values[f"%{printed}"] = _plain(name, kind)
             continue
         kinds = [p[1] for p in parts]
         plain = [k for k in kinds if k != "i1"]
         rank = len(tensor_type(kind).shape) or len(plain) // 4
         extents, strides = _extents_and_strides(name, rank)
         if kind.startswith("!tt.tensordesc") and kinds == ["i32"] * rank + ["i64"] * rank:
-            values[f"%{name}"] = Descriptor(name, ZERO, extents, strides)
+            values[f"%{printed}"] = Descriptor(name, ZERO, extents, strides)
             known: list[Value] = [*extents, *strides]
         elif kind.startswith("!tt.ptr") and plain == ["i64"] * 2 * rank + ["i32"] * rank + ["i64"] * rank:
-            values[f"%{name}"] = Pointer(name, ZERO)
+            values[f"%{printed}"] = Pointer(name, ZERO)
             flags = [Opaque("how the descriptor pads and rounds")] * kinds.count("i1")
             known = [*extents, *strides, *flags, *extents, *strides]
         else:
@@ -68,7 +86,7 @@ def size_names(values: dict[str, Value]) -> list[str]:
 def element_types(module: Module) -> dict[str, str]:
     """The element of each array, by the argument's name."""
     found: dict[str, str] = {}
-    for name, kind, _ in module.arguments:
+    for _, kind, name in module.arguments:
         if kind.startswith("!tt.tensordesc"):
             found[name] = tensor_type(kind).element
         elif kind.startswith("!tt.ptr"):

@@ -198,7 +198,7 @@ def unwrapped(algebra: Algebra, events: list[Event], ends: dict[str, Polynomial]
     """
     by: dict[str, Polynomial] = {}
     notes: list[str] = []
-    present = {a for p in _expressions(events) for a in algebra.every_atom(p)}
+    present = {a for p in _offsets(events) for a in algebra.every_atom(p)}
     for name in sorted(present & algebra.calls.keys()):
         kind, inner, size = algebra.calls[name]
         if kind != "mod" or len(size.terms) != 1 or size.number is not None:
@@ -211,4 +211,25 @@ def unwrapped(algebra: Algebra, events: list[Event], ends: dict[str, Polynomial]
             notes.append(
                 f"rows beyond {'·'.join(next(iter(size.terms)))}, which wrap round to the first, are counted as rows of their own"
             )
-    return (mapped(events, lambda p: algebra.replaced(p, by)) if by else events), list(dict.fromkeys(notes))
+    return (_moved(events, lambda p: algebra.replaced(p, by)) if by else events), list(dict.fromkeys(notes))
+
+
+def _offsets(events: list[Event]) -> Iterator[Polynomial]:
+    for event in events:
+        if isinstance(event, Touch):
+            yield event.offset
+        elif isinstance(event, Repeat | Choice):
+            yield from _offsets(event.body)
+
+
+def _moved(events: list[Event], change: Callable[[Polynomial], Polynomial]) -> list[Event]:
+    """The events with the places of touched elements changed; what conditions compare stays."""
+    found: list[Event] = []
+    for event in events:
+        if isinstance(event, Touch):
+            found.append(replace(event, offset=change(event.offset)))
+        elif isinstance(event, Repeat | Choice):
+            found.append(replace(event, body=_moved(event.body, change)))
+        else:
+            found.append(event)
+    return found

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 
 from costmodel.frontends.triton import arithmetic, memory
+from costmodel.frontends.triton.comparisons import NEVER, compared
 from costmodel.frontends.triton.events import Effort, Exchange, Shuffles, Sync
 from costmodel.frontends.triton.layouts import Layout
+from costmodel.frontends.triton.loops import loop
 from costmodel.frontends.triton.module_text import Operation, tensor_type
 from costmodel.frontends.triton.operations import FLOATS, IGNORED, INTEGERS, LIBRARY
 from costmodel.frontends.triton.polynomials import Polynomial, block
 from costmodel.frontends.triton.reading import Handler, Reader
-from costmodel.frontends.triton.values import Mask, Opaque, Pointer, Value
+from costmodel.frontends.triton.values import Chosen, Mask, Opaque, Pointer, Value
 from costmodel.ir.types import WorkKind
 
 __all__ = ["HANDLERS", "dtype_name"]
@@ -50,6 +52,15 @@ def _same(reader: Reader, operation: Operation) -> None:
     reader.give(operation, reader[operation.operands[0]])
 
 
+def _bitcast(reader: Reader, operation: Operation) -> None:
+    """The same bits: offsets of a pointer are in elements, which have to stay as wide."""
+    value = reader[operation.operands[0]]
+    widths = {_bytes(tensor_type(t).element.removeprefix("!tt.ptr<").rstrip(">")) for t in operation.types.split(" -> ")}
+    if isinstance(value, Pointer) and len(widths) > 1:
+        value = Opaque("a pointer to elements of another width")
+    reader.give(operation, value)
+
+
 def _expand(reader: Reader, operation: Operation) -> None:
     source, axis = tensor_type(operation.types.rsplit(" -> ", 1)[0].strip("() ")), int(operation.attribute("axis") or 0)
     reader.give(operation, arithmetic.shifted(reader.algebra, reader[operation.operands[0]], axis, source))
@@ -72,6 +83,9 @@ def _reshape(reader: Reader, operation: Operation) -> None:
 
 def _pointer(reader: Reader, operation: Operation) -> None:
     base, offset = (reader[n] for n in operation.operands)
+    if isinstance(offset, Chosen):
+        reader.notes[f"{reader.where(operation)}: indices that tl.where replaces are counted where they were"] = None
+        offset = offset.index
     if isinstance(base, Pointer) and isinstance(offset, Polynomial):
         reader.give(operation, Pointer(base.buffer, base.offset + offset))
     else:
@@ -84,13 +98,16 @@ def _integer(reader: Reader, operation: Operation) -> None:
     values = [reader[n] for n in operation.operands]
     result: Value
     if operation.name == "arith.cmpi":
-        result = arithmetic.compared(reader.algebra, operation, values[0], values[1])
+        result = compared(reader.algebra, operation, values[0], values[1])
     elif function is not None:
         result = function(reader.algebra, values[0], values[1])
+    elif operation.name == "arith.extui" and isinstance(values[0], Polynomial) and not reader.algebra.not_negative(values[0]):
+        result = Opaque("what may be negative, taken as unsigned")
     elif operation.name in ("arith.extsi", "arith.extui", "arith.trunci"):
-        result = values[0] if isinstance(values[0], Polynomial) else Opaque("a truth value as a number")
+        result = values[0] if isinstance(values[0], Polynomial | Chosen | Opaque) else Opaque("a truth value as a number")
     else:
         result = next((v for v in values if isinstance(v, Opaque)), Opaque(f"the result of {operation.name}"))
+    result = arithmetic.fitting(reader.algebra, result, tensor_type(operation.result_type).element)
     reader.give(operation, result)
     if operation.results[0] not in reader.addressing:
         _effort(reader, operation, (("integer", INTEGERS[operation.name]),))
@@ -106,12 +123,11 @@ def _select(reader: Reader, operation: Operation) -> None:
         _effort(reader, operation, FLOATS["arith.select"])
         return
     value: Value = first if first == second else Opaque("an index chosen by tl.where")
-    clamped = isinstance(chosen, Mask) and second.number is not None and any(first in c[1:] for c in chosen.conditions)
-    if clamped and first != second:
-        reader.notes[
-            f"{reader.where(operation)}: indices that tl.where replaces by {second.number} are counted where they were"
-        ] = None
-        value = first
+    if isinstance(chosen, Mask) and first != second:
+        if not chosen.conditions or chosen == NEVER:
+            value = second if chosen == NEVER else first
+        elif second.number is not None and any(first in c[1:] for c in chosen.conditions):
+            value = Chosen(chosen.conditions, first, second)
     reader.give(operation, value)
     if operation.results[0] not in reader.addressing:
         _effort(reader, operation, (("integer", 1),))
@@ -250,7 +266,7 @@ HANDLERS: dict[str, Handler] = {
     "tt.splat": _same,
     "tt.unsplat": _same,
     "tt.broadcast": _same,
-    "tt.bitcast": _same,
+    "tt.bitcast": _bitcast,
     "arith.index_cast": _same,
     "tt.expand_dims": _expand,
     "tt.trans": _transpose,
@@ -262,7 +278,7 @@ HANDLERS: dict[str, Handler] = {
     "ttg.convert_layout": _convert,
     "gpu.barrier": _barrier,
     "ttg.barrier": _barrier,
-    "scf.for": Reader.loop,
+    "scf.for": loop,
     "scf.if": Reader.branch,
     **memory.HANDLERS,
 }

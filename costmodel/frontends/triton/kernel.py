@@ -52,6 +52,8 @@ class TritonKernel:
     """Whether registers and spills are the compiler's or estimated."""
     source: str = ""
     """File and line of the function."""
+    scalars: tuple[str, ...] = ()
+    """Arguments on which nothing that is counted depends, as seeds and scales: any value may be given, or none."""
 
     def requested_bytes(self, **sizes: int) -> int:
         """Bytes of the elements that the kernel loads and stores in global memory, each once for the whole tensor it is in.
@@ -62,7 +64,7 @@ class TritonKernel:
         Raises:
             SizeError: a size is missing, unknown, out of range, or not the multiple of 16 that its type says.
         """
-        sizes = checked_sizes(self.kernel, sizes)
+        sizes = checked_sizes(self.kernel, self._sizes(sizes))
         times = dict(self.replicas)
         with _at_these_sizes():
             flows = [f for f in traffic(self.kernel) if {f.source, f.target} == {"register", "l1"}]
@@ -83,12 +85,22 @@ class TritonKernel:
         found = device if isinstance(device, Device) else find_device(device)
         self._check(found)
         with _at_these_sizes():
-            cost = estimate(self.kernel, found, **self.told, **sizes)
+            cost = estimate(self.kernel, found, **self.told, **self._sizes(sizes))
         where = f"{self.source}, " if self.source else ""
         made = "compiled" if self.resources == "compiled" else "lowered"
         title = f"{cost.kernel} ({where}{made} for sm_{self.capability})"
         known = self.resources == "compiled"
         return replace(cost, kernel=title, registers_known=known, warnings=(*cost.warnings, *self.notes))
+
+    def _sizes(self, given: dict[str, int]) -> dict[str, int]:
+        """What is given, without scalars; sizes begin at 1, and what the kernel decides may rest on that."""
+        for name in self.kernel.params:
+            if name in given and given[name] == 0:
+                raise SizeError(
+                    f"Triton kernel {self.kernel.name}: {name}=0: sizes are at least 1; convert launches in which one is 0 with "
+                    f"it as a constant: leave {name!r} out of the signature, and add {name!r}: 0 to the constexprs"
+                )
+        return {n: v for n, v in given.items() if n not in self.scalars}
 
     def _check(self, device: Device) -> None:
         """Refuse a device that the code does not run on: of an older generation, or another one from sm_90 on.
@@ -137,9 +149,10 @@ def from_triton(
     Args:
         fn: a function under `@triton.jit`.
         signature: Triton's types by argument name, `"*fp32"`, `"i32"`; `"i32:16"` says that only multiples of 16 are passed,
-            which Triton specialises for. Integers become the kernel's sizes. Pointers are multiples of 16 bytes, unless `":1"`.
+            which Triton specialises for. Integers on which counts depend become the kernel's sizes, from 1 on. Pointers are
+            multiples of 16 bytes, unless `":1"`.
             A descriptor `d` made on the host, `"tensordesc<fp16[64, 32]>"`, has sizes `d_shape_0`, `d_shape_1`, `d_stride_0`.
-        constexprs: values of all other arguments, 1 for strides that are 1.
+        constexprs: values of all other arguments, 1 for strides that are 1, 0 for arguments that are 0.
         grid: extents, or a function from all arguments by name to them, as in a launch.
         target: `"sm_90"`, or a device or its name.
         cache: folder of analysed kernels; True for the user's, False for none.
@@ -167,6 +180,8 @@ def from_triton(
     if known is None:
         result = (lowered if estimated else compiled)(fn, signature, constexprs, capability, options)
         known = described(result, fn.__name__, extents, divisors, constexprs, capability)
+        arguments = (n for n, kind in signature.items() if not kind.startswith(("*", "tensordesc")))
+        known = replace(known, scalars=tuple(n for n in arguments if n not in known.kernel.params))
         if folder is not None:
             keep(folder, key, _written(known))
     if folder is not None:
@@ -226,6 +241,7 @@ def _written(k: TritonKernel) -> dict[str, Any]:
         "replicas": [list(r) for r in k.replicas],
         "notes": list(k.notes),
         "source": k.source,
+        "scalars": list(k.scalars),
     }
 
 
@@ -237,8 +253,9 @@ def _read(document: Mapping[str, Any] | None) -> TritonKernel | None:
         capability, registers, spilled, shared = (int(document[n]) for n in _NUMBERS)
         replicas = tuple((str(n), int(r)) for n, r in document["replicas"])
         notes = tuple(str(n) for n in document["notes"])
-        source = str(document["source"])
-        return TritonKernel(unpacked(document["kernel"]), capability, registers, spilled, shared, replicas, notes, source=source)
+        source, scalars = str(document["source"]), tuple(str(n) for n in document["scalars"])
+        made = unpacked(document["kernel"])
+        return TritonKernel(made, capability, registers, spilled, shared, replicas, notes, source=source, scalars=scalars)
     except (LookupError, TypeError, ValueError):
         return None
 

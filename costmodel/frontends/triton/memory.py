@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from costmodel.frontends.triton.arithmetic import axis
+from costmodel.frontends.triton.comparisons import held as masked
 from costmodel.frontends.triton.events import Condition, Multiply, Stage, Sync, Tile, Touch
 from costmodel.frontends.triton.module_text import Operation, TensorType, split_types, tensor_type
 from costmodel.frontends.triton.polynomials import Polynomial
@@ -164,16 +165,16 @@ def _tensor_copy(reader: Reader, operation: Operation) -> None:
         assert isinstance(start, Polynomial)
         place = start + axis(reader.algebra, d, box.shape[d])
         offset = offset + place * stride
-        held.append(("<", place, extent))
+        held += [("<", place, extent), (">=", place, Polynomial.of(0))]
     if not isinstance(tile, Tile):
         raise reader.fail(operation, "a copy whose shared array is not known")
     where, stores = reader.where(operation), "local_to_global" in operation.name
     staged = None if stores else reader.staged(operation)
     if staged is not None:
         tile = reader.restaged(tile, staged.stages)
-    tensor = TensorType(box.shape, box.element, tile.tensor.encoding)
+    tensor, inside = TensorType(box.shape, box.element, tile.tensor.encoding), masked(reader.algebra, held)
     touch = Touch(
-        "store" if stores else "load", descriptor.buffer, offset, tuple(held), tensor, True, where, tile, descriptor.shape
+        "store" if stores else "load", descriptor.buffer, offset, inside.conditions, tensor, True, where, tile, descriptor.shape
     )
     reader.emit(touch, *([] if stores else [Sync()]))
 

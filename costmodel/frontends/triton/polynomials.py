@@ -4,7 +4,8 @@ A tensor of indices is one expression in the coordinates `%d0`, `%d1` … of its
 counters of loops, `@0` … quotients, remainders, minima and maxima. Sums of products are kept as plain dictionaries, for a kernel
 has hundreds of integer operations and is to be read in milliseconds; what is left of them becomes sympy at the end.
 
-Quotients and remainders are taken to be of what is not negative, as indices are: there, rounding to zero and down are the same.
+Quotients are rounded down, and remainders are not negative. A processor rounds to zero: whoever reads a division sees to it that
+what is divided is not negative, where the two are the same.
 """
 
 from __future__ import annotations
@@ -107,6 +108,8 @@ class Polynomial:
 
 
 ZERO, ONE = Polynomial.of(0), Polynomial.of(1)
+Range = tuple[int | None, int | None]
+"""Smallest and largest value; None where that is not known."""
 Call = tuple[str, Polynomial, Polynomial]
 """Kind (`floor`, `ceil`, `mod`, `min`, `max`) and its two arguments."""
 
@@ -117,7 +120,7 @@ class Algebra:
     def __init__(self, divisors: Mapping[str, int]) -> None:
         self.divisors = dict(divisors)
         """Known divisors of sizes."""
-        self.ranges: dict[str, tuple[int | None, int | None]] = {}
+        self.ranges: dict[str, Range] = {}
         """Smallest and largest value of an atom, both included; a size or an index that is not listed is not negative."""
         self.calls: dict[str, Call] = {}
         self._names: dict[Call, str] = {}
@@ -134,14 +137,13 @@ class Algebra:
             self.ranges[name] = self._range_of(*key)
         return Polynomial.of(name)
 
-    def _range_of(self, kind: str, a: Polynomial, b: Polynomial) -> tuple[int | None, int | None]:
+    def _range_of(self, kind: str, a: Polynomial, b: Polynomial) -> Range:
         (low_a, high_a), (low_b, high_b) = self.bounds(a), self.bounds(b)
         if kind == "mod":
-            highs = [h for h in (high_a, None if high_b is None else high_b - 1) if h is not None]
-            return 0, min(highs, default=None)
+            highs = [None if high_b is None else high_b - 1, high_a if low_a is not None and low_a >= 0 else None]
+            return 0, min((h for h in highs if h is not None), default=None)
         if kind in ("floor", "ceil"):
-            divisor = max(low_b or 1, 1)
-            return int(kind == "ceil" and low_a is not None and low_a > 0), None if high_a is None else -(-high_a // divisor)
+            return _quotients(kind, (low_a, high_a), (low_b, high_b))
         pick = min if kind == "min" else max
         one_sided = [low_a, low_b] if kind == "max" else [high_a, high_b]
         known = [x for x in one_sided if x is not None]
@@ -150,23 +152,26 @@ class Algebra:
         one = pick(known) if known else None
         return (both, one) if kind == "min" else (one, both)
 
-    def bounds(self, p: Polynomial) -> tuple[int | None, int | None]:
+    def bounds(self, p: Polynomial) -> Range:
         """Smallest and largest value as far as they are plain to see."""
         low: int | None = 0
         high: int | None = 0
         for m, c in p.terms.items():
-            bottom = 1
-            top: int | None = 1
-            for atom in m:
-                b, t = self.ranges.get(atom, (0 if atom[0] in "%@" else 1, None))
-                if b is None or b < 0:
-                    return None, None
-                bottom, top = bottom * b, None if top is None or t is None else top * t
-            ends = (c * bottom, None if top is None else c * top)
+            bottom, top = self._product(m)
+            ends = (None if bottom is None else c * bottom, None if top is None else c * top)
             lower, upper = ends if c > 0 else ends[::-1]
             low = None if low is None or lower is None else low + lower
             high = None if high is None or upper is None else high + upper
         return low, high
+
+    def _product(self, atoms: tuple[str, ...]) -> Range:
+        ranges = [self.ranges.get(a, (0 if a[0] in "%@" else 1, None)) for a in atoms]
+        if len(ranges) == 1:
+            return ranges[0]
+        if any(b is None or b < 0 for b, _ in ranges):
+            return None, None
+        tops = [t for _, t in ranges if t is not None]
+        return math.prod(b or 0 for b, _ in ranges), math.prod(tops) if len(tops) == len(ranges) else None
 
     def divisor(self, p: Polynomial) -> int:
         """A number that divides every value; 0 for the value 0."""
@@ -186,13 +191,16 @@ class Algebra:
     def floor(self, a: Polynomial, b: Polynomial) -> Polynomial:
         """`a // b`."""
         whole, rest = self._split(a, b)
-        if rest == ZERO or (self._below(rest, b) and self._not_negative(rest)):
+        if rest == ZERO or (self._below(rest, b) and self.not_negative(rest)):
             return whole
         divisor = b.number
         if divisor is not None and rest.terms.get((), 0) == divisor - 1:
             return whole + self.ceil(rest - Polynomial.of(divisor - 1), b)
         if divisor is None and len(rest.terms) > 1 and _holds(rest + ONE, b):
             return whole + self.ceil(rest + ONE - b, b)
+        picked = self.calls.get(next(iter(rest.atoms()), "")) if rest.number is None else None
+        if picked is not None and picked[0] in ("min", "max") and rest == self.call(*picked):
+            return whole + self.apply(picked[0], *(self.floor(e, b) for e in picked[1:]))
         inner = self._inner(rest, b) if whole == ZERO else None
         if inner is not None:
             return inner
@@ -208,21 +216,21 @@ class Algebra:
     def mod(self, a: Polynomial, b: Polynomial) -> Polynomial:
         """`a % b`."""
         _, rest = self._split(a, b)
-        if rest == ZERO or (self._below(rest, b) and self._not_negative(rest)):
+        if rest == ZERO or (self._below(rest, b) and self.not_negative(rest)):
             return rest
         return self.call("mod", rest, b)
 
     def minimum(self, a: Polynomial, b: Polynomial) -> Polynomial:
         """The smaller of the two."""
-        if a == b or self._not_negative(b - a):
+        if a == b or self.not_negative(b - a):
             return a
-        return b if self._not_negative(a - b) else self.call("min", a, b)
+        return b if self.not_negative(a - b) else self.call("min", a, b)
 
     def maximum(self, a: Polynomial, b: Polynomial) -> Polynomial:
         """The larger of the two."""
-        if a == b or self._not_negative(a - b):
+        if a == b or self.not_negative(a - b):
             return a
-        return b if self._not_negative(b - a) else self.call("max", a, b)
+        return b if self.not_negative(b - a) else self.call("max", a, b)
 
     def _split(self, a: Polynomial, b: Polynomial) -> tuple[Polynomial, Polynomial]:
         """`(q, r)` with `a = q·b + r`: terms that `b` divides plainly are in `q`."""
@@ -268,7 +276,8 @@ class Algebra:
         high = self.bounds(a - b)[1]
         return high is not None and high < 0
 
-    def _not_negative(self, a: Polynomial) -> bool:
+    def not_negative(self, a: Polynomial) -> bool:
+        """Whether it plainly is at least 0."""
         low = self.bounds(a)[0]
         return low is not None and low >= 0
 
@@ -364,6 +373,19 @@ class Algebra:
             kind, a, b = self.calls[atom]
             symbols[atom] = _FUNCTIONS[kind](self.to_sympy(a, symbols), self.to_sympy(b, symbols))
         return symbols[atom]
+
+
+def _quotients(kind: str, ends: Range, divisor: Range) -> Range:
+    """The range of a quotient; the divisor is at least 1."""
+    least = max(divisor[0] or 1, 1)
+    found: list[int | None] = []
+    for pick, a in zip((min, max), ends, strict=True):
+        if a is None:
+            found.append(None)
+            continue
+        most = abs(a) + 1 if divisor[1] is None else max(divisor[1], least)
+        found.append(pick(a // b if kind == "floor" else -(-a // b) for b in (least, most)))
+    return found[0], found[1]
 
 
 def _holds(whole: Polynomial, part: Polynomial) -> bool:

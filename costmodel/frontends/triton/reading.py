@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from costmodel.errors import UnsupportedError
-from costmodel.frontends.triton import arithmetic
 from costmodel.frontends.triton.arguments import argument_values
-from costmodel.frontends.triton.events import Choice, Condition, Event, Repeat, Sync, Tile
+from costmodel.frontends.triton.comparisons import NEVER, negated
+from costmodel.frontends.triton.events import Choice, Condition, Event, Sync, Tile, Touch
 from costmodel.frontends.triton.layouts import Layout, layout_of
 from costmodel.frontends.triton.module_text import Location, Module, Operation, TensorType
-from costmodel.frontends.triton.polynomials import ZERO, Algebra, Polynomial, block
-from costmodel.frontends.triton.values import Mask, Opaque, Pointer, Value
+from costmodel.frontends.triton.polynomials import ONE, Algebra, Polynomial, block
+from costmodel.frontends.triton.values import Mask, Opaque, Value
 
-__all__ = ["Handler", "Reader", "Reading", "Staged", "Staging"]
+__all__ = ["Handler", "Reader", "Reading", "Staged", "Staging", "result_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,10 @@ class Reader:
     rings: dict[str, Tile] = field(default_factory=dict)
     """Tiles that asynchronous loads fill, by the load's result."""
     loops: int = 0
-    _stages: list[int] = field(default_factory=lambda: [1])
+    stages: list[int] = field(default_factory=lambda: [1])
+    """Of the pipelines of the loops around, outermost first."""
+    ends: dict[str, Polynomial] = field(default_factory=dict)
+    """The largest value of each block index and loop counter."""
     quiet: bool = False
     """Whether values alone are followed: a first pass through a loop's body."""
     _layouts: dict[tuple[str, tuple[int, ...]], Layout] = field(default_factory=dict)
@@ -79,6 +82,7 @@ class Reader:
             UnsupportedError: something is not understood; the message names the operation and the source line.
         """
         self.values |= argument_values(self.module)
+        self.ends |= {block(n): extent - ONE for n, extent in enumerate(self.grid)}
         self.block(self.module.body.operations)
         return Reading(self.algebra, self.events, self.tiles, tuple(self.notes))
 
@@ -95,7 +99,8 @@ class Reader:
     def emit(self, *events: Event) -> None:
         """Record what the block does."""
         if not self.quiet:
-            self.events.extend(events)
+            never = NEVER.conditions[0]
+            self.events.extend(e for e in events if not isinstance(e, Touch | Choice) or never not in e.conditions)
 
     def where(self, operation: Operation) -> Location:
         """Its place in the source."""
@@ -128,7 +133,7 @@ class Reader:
 
     def tile(self, name: str, tensor: TensorType, stages: int = 1) -> Tile:
         """A new array in shared memory."""
-        taken, unique, n = {*(t.name for t in self.tiles), *(a for a, _, _ in self.module.arguments)}, name, 1
+        taken, unique, n = {*(t.name for t in self.tiles), *(a for _, _, a in self.module.arguments)}, name, 1
         while unique in taken:
             n += 1
             unique = f"{name}_{n}"
@@ -141,9 +146,9 @@ class Reader:
         """How the compiler pipelined a load; the loop around it takes as many stages."""
         at = self.where(operation)
         found = self.staging.get((at.file, at.line, at.column))
-        if found is None or len(self._stages) == 1:
+        if found is None or len(self.stages) == 1:
             return None
-        self._stages[-1] = max(self._stages[-1], found.stages)
+        self.stages[-1] = max(self.stages[-1], found.stages)
         return found
 
     def restaged(self, tile: Tile, stages: int) -> Tile:
@@ -186,108 +191,26 @@ class Reader:
     # -- control
 
     def block(self, operations: list[Operation]) -> None:
-        """Read operations in order."""
+        """Read operations in order; in a first pass, what is not understood is a value that is not known."""
         for operation in operations:
-            handler = self.handlers.get(operation.name)
-            if handler is None:
-                raise self.fail(operation, "this operation is not known to the front end; it cannot be left out of the count")
-            handler(self, operation)
+            try:
+                self.handlers.get(operation.name, _unknown)(self, operation)
+            except UnsupportedError:
+                if not self.quiet:
+                    raise
+                self.skip(operation)
 
-    def loop(self, operation: Operation) -> None:
-        """`scf.for`."""
-        lower, upper, step, *initial = operation.operands
-        low, high, by = (self[n] for n in (lower, upper, step))
-        for what, value in (("first value", low), ("end", high), ("step", by)):
-            if not isinstance(value, Polynomial):
-                reason = value.reason if isinstance(value, Opaque) else "no number"
-                raise self.fail(operation, f"the loop's {what} is {reason}; expected sizes and constants")
-        assert isinstance(low, Polynomial)
-        assert isinstance(high, Polynomial)
-        assert isinstance(by, Polynomial)
-        counter, *carried = operation.regions[0].arguments
-        atom = f"%i{self.loops}"
-        self.loops += 1
-        extent, guard = self._extent(operation, low, high, by)
-        top = self.algebra.bounds(extent)[1]
-        self.algebra.ranges[atom] = (0, None if top is None else top - 1)
-        index = Polynomial.of(atom)
-        self.values[counter] = low + index * by
-        self._carry(operation, atom, carried, [self[n] for n in initial], index)
-        outer, self.events = self.events, []
-        self._stages.append(1)
-        self.block(operation.regions[0].operations)
-        repeat = Repeat(atom, extent, self.where(operation), self._stages.pop(), self.events)
-        if guard:
-            repeat.body = [Choice((("<", low + index * by, high),), repeat.body)]
-        self.events = outer
-        self.emit(repeat)
-        last = extent - Polynomial.of(1)
-        for n, name in enumerate(_result_names(operation)):
-            after = self._after(self[operation.regions[0].operations[-1].operands[n]], atom, last)
-            self.values[name] = after
-
-    def _extent(self, operation: Operation, low: Polynomial, high: Polynomial, by: Polynomial) -> tuple[Polynomial, bool]:
-        """Steps of a loop, and whether blocks take different numbers of them so that the body needs a guard."""
-        algebra = self.algebra
-        extent = algebra.ceil(high - low, by)
-        varying = {a for a in algebra.every_atom(extent) if a.startswith("%b")}
-        plain = {a for a in extent.atoms() if a.startswith("%b")}
-        if not varying or (varying == plain and not algebra.mentions(extent, "@")):
-            return extent, False
-        ends = {block(n): g - Polynomial.of(1) for n, g in enumerate(self.grid)}
-        first, last = algebra.replaced(low, dict.fromkeys(varying, ZERO)), algebra.replaced(high, ends)
-        if {a for a in algebra.every_atom(low) if a in algebra.calls} & varying:
-            raise self.fail(operation, "the loop's first value is not affine in the block index")
-        return algebra.ceil(last - first, by), True
-
-    def _carry(self, operation: Operation, atom: str, carried: list[str], initial: list[Value], index: Polynomial) -> None:
-        """Give loop-carried values: what they start with and, for each step, how they advance."""
-        followed: list[Value] = []
-        for n, value in enumerate(initial):
-            fresh = Polynomial.of(f"%c{self.loops}_{n}")
-            if isinstance(value, Polynomial):
-                followed.append(fresh)
-            elif isinstance(value, Pointer):
-                followed.append(Pointer(value.buffer, fresh))
-            else:
-                followed.append(value)
-        if not any(isinstance(v, Polynomial | Pointer) for v in followed):
-            self.values.update(zip(carried, followed, strict=True))
-            return
-        saved, loops, quiet = dict(self.values), self.loops, self.quiet
-        self.values.update(zip(carried, followed, strict=True))
-        self.quiet, events, stages = True, self.events, list(self._stages)
-        self.events = []
-        self.block(operation.regions[0].operations)
-        last = [self[n] for n in operation.regions[0].operations[-1].operands]
-        self.values, self.loops, self.quiet, self.events, self._stages = saved, loops, quiet, events, stages
-        for name, start, value, end in zip(carried, initial, followed, last, strict=True):
-            self.values[name] = self._advanced(start, value, end, atom, index)
-
-    def _advanced(self, start: Value, value: Value, end: Value, atom: str, index: Polynomial) -> Value:
-        if isinstance(value, Polynomial) and isinstance(start, Polynomial) and isinstance(end, Polynomial):
-            step = end - value
-            if not self.algebra.mentions(step, "%c") and not self.algebra.mentions(step, atom):
-                return start + index * step
-            return Opaque("carried through a loop, but not advanced by a constant step")
-        if isinstance(value, Pointer) and isinstance(start, Pointer) and isinstance(end, Pointer):
-            moved = self._advanced(start.offset, value.offset, end.offset, atom, index)
-            if isinstance(moved, Polynomial) and end.buffer == start.buffer:
-                return Pointer(start.buffer, moved)
-            return Opaque("a pointer carried through a loop, but not advanced by a constant step")
-        return (
-            value
-            if not isinstance(value, Polynomial | Pointer)
-            else Opaque("carried through a loop, and known only at its start")
-        )
-
-    def _after(self, end: Value, atom: str, last: Polynomial) -> Value:
-        """A loop's result: what its last step leaves."""
-        if isinstance(end, Polynomial):
-            return self.algebra.replaced(end, {atom: last})
-        if isinstance(end, Pointer):
-            return Pointer(end.buffer, self.algebra.replaced(end.offset, {atom: last}))
-        return end if isinstance(end, Opaque) else Opaque("left by a loop")
+    def tried(self, values: Mapping[str, Value], operations: list[Operation]) -> list[Value]:
+        """What a loop's body would yield from these carried values; nothing is recorded."""
+        saved, loops, stages, quiet, events = dict(self.values), self.loops, list(self.stages), self.quiet, self.events
+        self.values |= values
+        self.quiet, self.events = True, []
+        self.stages.append(1)
+        try:
+            self.block(operations)
+            return [self[n] for n in operations[-1].operands]
+        finally:
+            self.values, self.loops, self.stages, self.quiet, self.events = saved, loops, stages, quiet, events
 
     def branch(self, operation: Operation) -> None:
         """`scf.if`."""
@@ -301,20 +224,17 @@ class Reader:
             ends.append([self[n] for n in yields.operands] if yields else [])
         self.events = outer
         if any(bodies):
-            held = self.conditions(operation, condition, "the condition of a branch")
-            sides: list[Value] = [Mask(held), arithmetic.negated(Mask(held)) if len(bodies) > 1 and bodies[1] else Mask(())]
-            for side, body in zip(sides, bodies, strict=False):
-                if body and isinstance(side, Opaque):
-                    raise self.fail(operation, f"the else branch holds under {side.reason}; write it as a branch of its own")
-                if body:
-                    self.emit(Choice(side.conditions, body) if isinstance(side, Mask) and side.conditions else Choice((), body))
-        for n, name in enumerate(_result_names(operation)):
-            options = {e[n] for e in ends}
+            held = Mask(self.conditions(operation, condition, "the condition of a branch"))
+            then, otherwise, *_ = (*bodies, [])
+            for side, body in ((held, then), *((other, otherwise) for other in negated(held))):
+                self.emit(*([Choice(side.conditions, body)] * bool(body)))
+        for n, name in enumerate(result_names(operation)):
+            options = {e[n] for e in (ends[:1] if condition == Mask(()) else ends[1:] if condition == NEVER else ends)}
             self.values[name] = options.pop() if len(options) == 1 else Opaque("chosen by a branch")
 
     def skip(self, operation: Operation) -> None:
         """Nothing to count, and a result that no address needs."""
-        for name in _result_names(operation):
+        for name in result_names(operation):
             self.values[name] = Opaque(f"the result of {operation.name}")
 
     def synchronise(self, _: Operation) -> None:
@@ -322,7 +242,12 @@ class Reader:
         self.emit(Sync())
 
 
-def _result_names(operation: Operation) -> list[str]:
+def _unknown(reader: Reader, operation: Operation) -> None:
+    raise reader.fail(operation, "this operation is not known to the front end; it cannot be left out of the count")
+
+
+def result_names(operation: Operation) -> list[str]:
+    """Of all results, `%5#1` for the second of several."""
     names = []
     for result in operation.results:
         name, _, count = result.partition(":")
@@ -339,7 +264,7 @@ def _slice(operations: list[Operation]) -> frozenset[str]:
     wanted: list[str] = []
     for operation in operations:
         ends = [r.operations[-1].operands for r in operation.regions if r.operations]
-        for n, name in enumerate(_result_names(operation)):
+        for n, name in enumerate(result_names(operation)):
             made[name] = operation.operands if not ends else tuple(e[n] for e in ends if n < len(e))
         if operation.name == "scf.for":
             carried = operation.regions[0].arguments[1:]

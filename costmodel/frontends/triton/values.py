@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from costmodel.frontends.triton.events import Condition, Tile
 from costmodel.frontends.triton.polynomials import Polynomial
 
-__all__ = ["Descriptor", "Mask", "Opaque", "Pointer", "Value"]
+__all__ = ["Chosen", "Descriptor", "Mask", "Opaque", "Pointer", "Value"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,8 @@ class Opaque:
     """A number that only the data tell, or no number at all."""
 
     reason: str
+    end: Polynomial | None = None
+    """What it is where that is positive; else both are at most 0: enough for the end of a loop that starts at 0 or later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,17 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """An index that is another one where conditions do not hold: `tl.where(at < n, at, 0)`."""
+
+    conditions: tuple[Condition, ...]
+    index: Polynomial
+    """Where all conditions hold."""
+    otherwise: Polynomial | None
+    """None where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Descriptor:
     """A tensor descriptor: base, extents and strides, slowest dimension first."""
 
@@ -42,4 +55,4 @@ class Descriptor:
     strides: tuple[Polynomial, ...]
 
 
-Value = Polynomial | Opaque | Pointer | Mask | Descriptor | Tile
+Value = Polynomial | Chosen | Opaque | Pointer | Mask | Descriptor | Tile
