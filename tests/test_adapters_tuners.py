@@ -354,6 +354,9 @@ def test_predicted_reads_a_launch_as_triton_specialises_it(measured):
     assert found.options == {"num_warps": 4, "num_ctas": 1, "num_stages": 3}
     assert int(found.grid[0].subs({size("M"): 150, size("N"): 77})) == 3 * 2
     assert launch_of(tuned, config, {**names, "grid": lambda m: (min(m["M"], 7), 2)}, 90).grid == (7, 2)
+    none = launch_of(tuned, config, {**names, "stride_am": 0, "grid": tiles_of}, 90)  # no size, which is at least 1
+    assert none.constexprs["stride_am"] == 0
+    assert "stride_am" not in {**none.signature, **none.sizes}
 
 
 def test_predicted_reads_descriptors_that_a_hook_shapes(measured):

@@ -171,7 +171,10 @@ def _compiled(case, target, **more):
 
 def _assembled(ptx, target):
     """Registers and spilled bytes as `ptxas` reports them."""
-    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+    folder = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    version = re.search(r"\.version (\d+)\.(\d+)", ptx)
+    assert version is not None
+    tool = folder / ("ptxas" if version.group(1, 2) < ("9", "0") else "ptxas-blackwell")  # that of CUDA 12 reads no PTX 9
     name = target + ("a" if target == "sm_90" else "")
     run = subprocess.run(
         [tool, "-v", f"--gpu-name={name}", "-o", os.devnull, "-"], input=ptx, capture_output=True, text=True, check=True

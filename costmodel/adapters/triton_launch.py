@@ -87,6 +87,9 @@ def launch_of(tuned: Any, config: Any, given: Mapping[str, Any], capability: int
         if kind == "constexpr":
             constexprs[argument] = getattr(value, "value", value) if type(value).__name__ == "constexpr" else value
             continue
+        if type(value) is int and value == 0:  # an offset or a seed; sizes are at least 1
+            constexprs[argument] = 0
+            continue
         if not isinstance(kind, str):
             raise UnsupportedError(
                 f"Triton kernel {name}: argument {argument} is a tuple; expected tensors, descriptors and numbers"

@@ -280,13 +280,23 @@ def _used(cubin: bytes, name: str) -> tuple[int, int]:
 
 
 def _spilled(ptx: str, capability: int) -> int:
-    """Bytes that a thread stores to local memory."""
+    """Bytes that a thread stores to local memory, from the assembler that Triton takes for this target."""
+    from triton.backends.nvidia.compiler import get_ptxas
+
     suffix = "a" if capability >= 90 else ""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "kernel.ptx"
         source.write_text(ptx)
-        tool = _tool("ptxas-blackwell" if capability >= 100 else "ptxas")
-        command = [tool, "-v", f"--gpu-name=sm_{capability}{suffix}", str(source), "-o", str(source.with_suffix(".cubin"))]
+        command = [
+            get_ptxas(capability).path,
+            "-v",
+            f"--gpu-name=sm_{capability}{suffix}",
+            str(source),
+            "-o",
+            str(source.with_suffix(".cubin")),
+        ]
         text = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"(\d+) bytes spill stores", text.stderr + text.stdout)
-    return int(found.group(1)) if found else 0
+    if found is None:
+        raise UnsupportedError(f"{command[0]}: expected the bytes that spill, got {(text.stderr + text.stdout)[:200]!r}")
+    return int(found.group(1))
