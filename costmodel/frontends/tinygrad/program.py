@@ -217,4 +217,7 @@ def _is(u: Any, op: str) -> bool:
 
 
 def _identifier(name: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in name) or "tinygrad"
+    """Without the colours that tinygrad's names have."""
+    from tinygrad.helpers import ansistrip
+
+    return "".join(c if c.isalnum() else "_" for c in ansistrip(name)) or "tinygrad"
