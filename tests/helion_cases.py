@@ -1,4 +1,4 @@
-"""Arguments and configurations that the kernels of `helion_kernels` are tried with."""
+"""Arguments and configurations that the kernels of `helion_kernels` and `helion_unseen` are tried with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import helion
 import torch
 
-from tests import helion_kernels
+from tests import helion_kernels, helion_unseen
 
 
 def halves(*shape):
@@ -22,7 +22,7 @@ class Case:
     configs: tuple[dict, ...]
 
     def bind(self):
-        return getattr(helion_kernels, self.name).bind(self.arguments())
+        return getattr(helion_unseen if self.name in UNSEEN else helion_kernels, self.name).bind(self.arguments())
 
 
 def whole(bound, config):
@@ -30,7 +30,7 @@ def whole(bound, config):
     return helion.Config(**(dict(bound.config_spec.default_config()) | config))
 
 
-CASES = {
+SEEN = {
     case.name: case
     for case in (
         Case(
@@ -81,3 +81,64 @@ CASES = {
         ),
     )
 }
+
+UNSEEN = {
+    case.name: case
+    for case in (
+        Case(
+            "gated",
+            lambda: (halves(50, 200), halves(50, 200)),
+            ({}, {"block_sizes": [1024]}, {"block_sizes": [4096], "num_warps": 8}),
+        ),
+        Case(
+            "gelu_product",
+            lambda: (halves(100, 72), halves(72, 120), halves(120)),
+            (
+                {},
+                {"block_sizes": [64, 64, 32], "num_stages": 3},
+                {"block_sizes": [128, 64, 64], "num_stages": 2, "num_warps": 8},
+                {"block_sizes": [32, 128, 16], "l2_groupings": [2]},
+            ),
+        ),
+        Case(
+            "batched_product",
+            lambda: (halves(3, 100, 72), halves(3, 72, 120)),
+            ({}, {"block_sizes": [1, 64, 32, 32], "num_stages": 2}, {"block_sizes": [2, 32, 32, 16]}),
+        ),
+        Case(
+            "divergence",
+            lambda: (torch.rand(10, 300), torch.rand(10, 300)),
+            ({}, {"block_sizes": [4, 128]}, {"block_sizes": [8, 256], "num_warps": 8}),
+        ),
+        Case(
+            "welford",
+            lambda: (halves(10, 300), halves(300), halves(300)),
+            ({}, {"block_sizes": [4, 128, 64]}, {"block_sizes": [2, 512, 512]}),
+        ),
+        Case("transposed", lambda: (torch.rand(100, 70),), ({}, {"block_sizes": [32, 16]}, {"block_sizes": [64, 64]})),
+        Case(
+            "single_product",
+            lambda: (torch.rand(100, 72), torch.rand(72, 120)),
+            ({}, {"block_sizes": [64, 64, 32], "num_stages": 3}, {"block_sizes": [32, 64, 16], "num_warps": 2}),
+        ),
+        Case(
+            "shared_weights", lambda: (halves(3, 40, 72), halves(72, 120)), ({}, {"block_sizes": [64, 32, 64], "num_stages": 2})
+        ),
+        Case(
+            "normed_product",
+            lambda: (halves(100, 72), halves(72, 64), halves(64)),
+            ({}, {"block_sizes": [64, 32], "num_stages": 2}, {"block_sizes": [16, 16], "num_warps": 2}),
+        ),
+        Case("row_product", lambda: (halves(100, 300), halves(300)), ({}, {"block_sizes": [4, 128]}, {"block_sizes": [16, 256]})),
+        Case("two_products", lambda: (halves(100, 64), halves(64, 32), halves(32, 64)), ({}, {"block_sizes": [64]})),
+        Case("grid_sums", lambda: (torch.rand(3, 5, 7, 90),), ({}, {"block_sizes": [1, 2, 4]}, {"block_sizes": [1, 1, 1]})),
+        Case(
+            "four_axes",
+            lambda: (torch.rand(3, 5, 7, 90), torch.rand(3, 5, 7, 90)),
+            ({}, {"block_sizes": [1, 2, 4, 32]}, {"block_sizes": [1, 1, 8, 64], "loop_orders": [[3, 1, 2, 0]]}),
+        ),
+        Case("dropout", lambda: (torch.rand(1000), 3, 0.5), ({}, {"block_sizes": [512]})),
+        Case("largest", lambda: (torch.rand(10, 300),), ({}, {"block_sizes": [4]})),
+    )
+}
+CASES = SEEN | UNSEEN

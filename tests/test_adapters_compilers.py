@@ -17,6 +17,7 @@ from costmodel.adapters.ranking import NotModelledWarning, Pricer
 from costmodel.adapters.triton_gemm import triton_gemm
 from costmodel.cost import find_description
 from costmodel.device import find_device
+from costmodel.errors import SizeError
 from tests.hosts import host, one_warning, unlike_any
 
 GEMM = find_description("gemm")
@@ -324,20 +325,53 @@ def tuned_product(monkeypatch, tmp_path, body, hooks):
 
 
 @pytest.fixture
-def product_body():
-    """A Helion kernel, before it is decorated."""
+def bodies():
+    """Helion kernels, before they are decorated."""
     host("helion", "pip install --no-deps 'helion==1.5.1'")
     from tests.host_kernels import helion_product
 
-    return helion_product.product
+    return helion_product
+
+
+def test_helion_starts_from_what_is_best_by_its_own_kernel_and_measures_nothing_that_cannot_launch(monkeypatch, tmp_path, bodies):
+    from costmodel.adapters.helion import autotuning
+    from costmodel.frontends.helion import HelionSpace
+
+    measured, bound = tuned_product(monkeypatch, tmp_path, bodies.product, autotuning("A10", seeds=5, candidates=100))
+    seeds = bound.settings.autotune_seed_configs
+    assert 5 <= len(seeds) < 100
+    assert set(seeds) <= set(measured[: len(seeds) + 2])
+    seconds = HelionSpace(bound, "A10").score(measured, "A10")
+    assert not np.isinf(seconds).any()
+    from_seeds, random = seconds[: len(seeds) + 1], seconds[len(seeds) + 1 : 30]
+    assert np.median(from_seeds[np.isfinite(from_seeds)]) < np.median(random[np.isfinite(random)])
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_helion_never_compiles_what_cannot_launch(monkeypatch, bodies, live):
+    from costmodel.adapters.helion import autotuning
+
+    torch, helion = host("torch", TORCH), host("helion", "pip install --no-deps 'helion==1.5.1'")
+    x = torch.randn(512, 512)
+    bound = helion.kernel(bodies.product, static_shapes=True).bind((x, x))
+    if live:  # as if the tensors were on one
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA A10")
+        monkeypatch.setattr(bound.env, "device", torch.device("cuda", 0))
+    hooks = autotuning(*(() if live else ("A10",)), seeds=2, candidates=10, measure_only=True)
+    hooks["autotuner_fn"](bound, (x, x))
+    small, large = (
+        helion.Config(**{**bound.config_spec.default_config(), "block_sizes": [64, 64, k], "num_stages": 4}) for k in (16, 128)
+    )
+    assert hooks["autotune_config_filter"](small) is small
+    assert hooks["autotune_config_filter"](large) is None  # 3 × 64 KiB of shared memory, where an A10 has 99
 
 
 @pytest.mark.filterwarnings("ignore::costmodel.adapters.ranking.NotModelledWarning")
-def test_helion_starts_from_the_best_candidates_and_measures_nothing_that_cannot_launch(monkeypatch, tmp_path, product_body):
+def test_helion_takes_a_description_instead(monkeypatch, tmp_path, bodies):
     from costmodel.adapters.helion import autotuning
 
-    hooks = autotuning(GEMM, "H100", helion_sizes, seeds=5, candidates=100)
-    measured, bound = tuned_product(monkeypatch, tmp_path, product_body, hooks)
+    hooks = autotuning("H100", GEMM, helion_sizes, seeds=5, candidates=100)
+    measured, bound = tuned_product(monkeypatch, tmp_path, bodies.split_product, hooks)
     seeds = bound.settings.autotune_seed_configs
     assert 5 <= len(seeds) < 100
     assert set(seeds) <= set(measured[: len(seeds) + 2])
@@ -345,25 +379,39 @@ def test_helion_starts_from_the_best_candidates_and_measures_nothing_that_cannot
     rows = [{**helion_sizes({**c.config, "x": np.empty((512, 256)), "y": np.empty((256, 1024))})} for c in measured]
     scores = Scorer(GEMM, "H100").score({n: [row[n] for row in rows] for n in (*problem, "BM", "BN", "BK", "TM", "TN")})
     assert (scores.feasible | scores.outside).all()
-    from_seeds, random = scores.seconds[: len(seeds) + 1], scores.seconds[len(seeds) + 1 : 30]
-    assert np.median(from_seeds[np.isfinite(from_seeds)]) < np.median(random[np.isfinite(random)])
 
 
-def test_helion_can_measure_the_best_only(monkeypatch, tmp_path, product_body):
+def test_helion_can_measure_the_best_only(monkeypatch, tmp_path, bodies):
     from costmodel.adapters.helion import autotuning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotModelledWarning)
-        hooks = autotuning(GEMM, "H100", helion_sizes, seeds=4, candidates=50, measure_only=True)
-        measured, _ = tuned_product(monkeypatch, tmp_path, product_body, hooks)
+        hooks = autotuning("H100", seeds=4, candidates=50, measure_only=True)
+        measured, _ = tuned_product(monkeypatch, tmp_path, bodies.product, hooks)
     assert 4 <= len(measured) < 50
 
 
-def test_helion_searches_as_ever_where_nothing_is_modelled(monkeypatch, tmp_path, product_body):
+@pytest.mark.parametrize(
+    ("body", "given", "told"),
+    [
+        ("split_product", ("H100",), "21 of 21 .* kernel split_product: operation atomic_add"),
+        ("product", ("MI300X",), "21 of 21 .* compute capability"),
+        ("product", (), "unknown GPU 'tensors on the cpu'"),
+        ("product", ("H100", unlike_any, {"N": 1 << 20, "B": "num_warps"}), "21 of 21 .*WIDTH"),
+    ],
+)
+def test_helion_searches_as_ever_where_nothing_is_modelled(monkeypatch, tmp_path, bodies, body, given, told):
     from costmodel.adapters.helion import autotuning
 
-    with one_warning("Helion's autotuner"):
-        hooks = autotuning(unlike_any, "H100", {"N": 1 << 20, "B": "num_warps"}, seeds=4, candidates=20)
-        measured, bound = tuned_product(monkeypatch, tmp_path, product_body, hooks)
+    with one_warning(f"Helion's autotuner: {told}"):
+        hooks = autotuning(*given, seeds=4, candidates=20)
+        measured, bound = tuned_product(monkeypatch, tmp_path, getattr(bodies, body), hooks)
     assert not bound.settings.autotune_seed_configs
     assert len(measured) > 20
+
+
+def test_helions_sizes_need_a_description():
+    from costmodel.adapters.helion import autotuning
+
+    with pytest.raises(SizeError, match="sizes without a description"):
+        autotuning("H100", sizes={"M": 512})

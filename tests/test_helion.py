@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from costmodel.counts import traffic
-from costmodel.errors import UnsupportedError
+from costmodel.errors import SizeError, UnsupportedError
 from costmodel.frontends.helion import HelionSpace, from_helion, from_helion_code
 from costmodel.ir import Statement, from_json, to_json
 from tests import oracle
@@ -29,7 +29,7 @@ with warnings.catch_warnings():
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from tests import helion_cases, helion_kernels  # noqa: E402
+from tests import helion_cases, helion_kernels, helion_unseen  # noqa: E402
 
 CASES = helion_cases.CASES
 RUNS = [(name, n) for name, case in CASES.items() for n in range(len(case.configs))]
@@ -133,8 +133,11 @@ def test_a_whole_space_is_priced_as_each_of_it_is(name, bound):
     assert np.isfinite(seconds).sum() >= 6 if name != "add" else np.isfinite(seconds).any()
 
 
-COMPILED = [(n, c) for n, c in RUNS if n not in GATHERING and (n, c) not in (("matmul", 2), ("add", 2), ("softmax", 3))]
-"""Without loads from addresses that are loaded, and grouped blocks in uneven groups, which the Triton front end refuses."""
+UNEVEN = [("matmul", 2), ("gelu_product", 3)]
+"""Blocks in uneven groups, and loads from addresses that are loaded: the Triton front end cannot count these."""
+COMPILED = [(n, c) for n, c in RUNS if n not in GATHERING and (n, c) not in UNEVEN]
+TWICE = [("two_products", 0), ("two_products", 1), ("welford", 2)]
+"""A tile is loaded twice with no store between; Triton's compiler does it once."""
 
 
 @pytest.fixture(scope="module")
@@ -142,19 +145,20 @@ def code(bound, tmp_path_factory):
     known = {}
     folder = tmp_path_factory.mktemp("analysed")
 
-    def convert(name, n):
-        if (name, n) not in known:
+    def convert(name, n, target="sm_90"):
+        if (name, n, target) not in known:
             case = CASES[name]
             config = helion_cases.whole(bound(name), case.configs[n])
-            known[name, n] = from_helion_code(bound(name), config, case.arguments(), cache=folder)
-        return known[name, n]
+            known[name, n, target] = from_helion_code(bound(name), config, case.arguments(), target=target, cache=folder)
+        return known[name, n, target]
 
     return convert
 
 
 @pytest.mark.parametrize(("name", "n"), COMPILED)
 def test_the_compiled_code_asks_for_the_same_bytes(name, n, converted, code):
-    assert code(name, n).requested_bytes() == converted(name, n).requested_bytes()
+    compiled, read = code(name, n).requested_bytes(), converted(name, n).requested_bytes()
+    assert compiled < read if (name, n) in TWICE else compiled == read
 
 
 def _shared_bytes(k):
@@ -177,10 +181,22 @@ def test_warp_groups_keep_all_stages(target, stages, rows, tmp_path):
     assert _shared_bytes(from_helion(product, config, target=target)) == told.shared_bytes
 
 
-def test_registers_are_near_the_assemblers(converted, code):
-    ratios = [max(converted(*run).sizes["thread_registers"], 24) / max(code(*run).registers, 24) for run in COMPILED]
-    assert min(ratios) > 0.5
-    assert max(ratios) < 2
+@pytest.mark.parametrize(
+    ("target", "names", "rms", "least", "most"),
+    [
+        ("sm_90", helion_cases.SEEN, 15, 0.5, 2),
+        ("sm_90", helion_cases.UNSEEN, 20, 0.5, 2.5),
+        ("sm_80", ["matmul", "four_axes", "gelu_product"], 27, 0.5, 3),
+    ],
+)
+def test_registers_are_near_the_assemblers(target, names, rms, least, most, converted, code):
+    """Root mean square of the difference, and ratios above 24 registers; constants were chosen on the first of these sets."""
+    runs = [run for run in COMPILED if run[0] in names]
+    ours = np.array([converted(*run).sizes["thread_registers"] for run in runs])
+    theirs = np.array([code(*run, target).registers for run in runs])
+    assert np.sqrt(np.mean((ours - theirs) ** 2)) < rms
+    ratios = np.maximum(ours, 24) / np.maximum(theirs, 24)
+    assert least < ratios.min() < ratios.max() < most
 
 
 def test_one_description_has_blocks_warps_and_stages_as_its_sizes(converted):
@@ -191,6 +207,7 @@ REFUSED = {
     "jagged_sum": (lambda: (torch.rand(100), torch.arange(0, 110, 10)), "_for_loop: a loop from 0 to longest"),
     "running_sums": (lambda: (torch.rand(64, 64),), "_for_loop: a loop from 0 to tile_end"),
     "column_sums": (lambda: (torch.rand(64, 64),), "operation atomic_add"),
+    "jagged_means": (lambda: (torch.rand(100, 40), torch.arange(0, 110, 10)), "_for_loop: a loop from"),
     "first_ones": (lambda: (torch.rand(64),), "array x is masked by lt"),
 }
 
@@ -199,7 +216,7 @@ REFUSED = {
 def test_what_is_not_understood_is_named(name):
     arguments, named = REFUSED[name]
     with pytest.raises(UnsupportedError, match=f"Helion kernel {name}: .*{named}"):
-        from_helion(getattr(helion_kernels, name).bind(arguments()))
+        from_helion(getattr(helion_unseen if name == "jagged_means" else helion_kernels, name).bind(arguments()))
 
 
 def test_a_configuration_is_analysed_in_less_than_20_ms(bound):
@@ -212,6 +229,38 @@ def test_a_configuration_is_analysed_in_less_than_20_ms(bound):
     for config in configs:
         space.kernel(config)
     assert time.perf_counter() - start < 0.02 * len(configs)
+
+
+def test_blocks_beyond_what_a_launch_has_along_y_are_numbered_in_a_row():
+    x = torch.empty(1 << 20, 32, dtype=torch.float16)
+    space = HelionSpace(helion_kernels.add.bind((x, x)))
+    tall, low = ({"block_sizes": sizes, "loop_orders": [[1, 0]], "num_warps": 1} for sizes in ([1, 32], [32, 32]))
+    assert space.kernel(tall).kernel.grid_shape()[1] == 1 != space.kernel(low).kernel.grid_shape()[1]
+    assert space.kernel(tall).requested_bytes() == space.kernel(low).requested_bytes() == 3 * 2 * x.numel()
+    assert np.isfinite(space.score([tall, low], "H100")).all()
+
+
+def test_the_numbering_of_blocks_hardly_moves_the_price(monkeypatch):
+    x = torch.empty(2048, 2048, dtype=torch.float16)
+    product = helion_kernels.matmul.bind((x, x))
+    configs = [{"block_sizes": [m, n, 32], "num_stages": 3} for m in (32, 128) for n in (64, 128)]
+    along = HelionSpace(product).score(configs, "H100")
+    monkeypatch.setattr("costmodel.frontends.helion.kernel._GRID_AXES", 1)
+    assert HelionSpace(product).score(configs, "H100") == pytest.approx(along, rel=0.01)
+
+
+def test_what_helion_refuses_is_an_error_of_ours(bound):
+    space = HelionSpace(bound("add"))
+    with pytest.raises(SizeError, match=r"Helion kernel add: .*power of two, got 3"):
+        space.kernel({"block_sizes": [3, 32]})
+    assert np.isnan(space.score([{"block_sizes": [3, 32]}, {}], "H100")).tolist() == [True, False]
+
+
+def test_products_of_fp32_are_those_that_the_precision_says(bound):
+    assert from_helion(bound("single_product")).estimate("H100").seconds > 0
+    exact = helion.kernel(helion_unseen.single_product.fn, dot_precision="ieee", autotune_effort="none")
+    with pytest.raises(UnsupportedError, match="a product of fp32 in ieee"):
+        from_helion(exact.bind(CASES["single_product"].arguments()))
 
 
 def test_flattened_loops_are_refused(bound):

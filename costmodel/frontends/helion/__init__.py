@@ -4,7 +4,9 @@
 `HelionSpace(bound).score(configs, "H100")` prices a whole space at once, since blocks, warps and stages are sizes of one kernel.
 `from_helion_code` compiles the Triton code of one configuration instead, for its exact registers, spills and shared bytes.
 What is not understood is an `UnsupportedError` that names it: loops whose ends are data, masks of the author's own, branches,
-atomics, several grids. Run with Helion 1.5.1 on Triton 3.6.0 and 3.7.1.
+atomics, several grids, fp32 products in IEEE precision. Bytes are those that the Triton code asks for; of a tile that is loaded
+twice Triton's compiler may drop one load. Registers are estimated from the tiles that live together (`kernel.py` says how well).
+Run with Helion 1.5.1 on Triton 3.6.0 and 3.7.1. `costmodel.adapters.helion` puts this into Helion's own autotuner.
 """
 
 from costmodel.frontends.helion.compiling import from_helion_code

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from functools import reduce
+from typing import Any, Literal
 
 from costmodel.dtypes import DTYPES
-from costmodel.frontends.helion.events import Axis, Effort, Event, Multiply, Reduce, Repeat, Tile, Touch, elements
+from costmodel.frontends.helion.events import Axis, Effort, Event, Multiply, Reduce, Repeat, Tile, Touch, all_of, elements
 from costmodel.frontends.helion.graphs import Reading
-from costmodel.frontends.helion.spreading import Spread, matrix_warps, spread_of, whole
+from costmodel.frontends.helion.spreading import Derived, Spread, fragments, products, spread_of, whole
 from costmodel.ir import Builder, Comparison, Divisibility, Expr, Kernel, Work, ceil_div
 from costmodel.symbols import size
 
-__all__ = ["GROUP", "Building"]
-
-_E = TypeVar("_E", Touch, Multiply)
+__all__ = ["GROUP", "Building", "Grid"]
 
 WARP_GROUP = 128
 GROUP = "group"
 """The size that says how many blocks of the grid's first axis are taken together."""
-Derived = Callable[[dict[str, int]], int]
+Grid = Literal["axes", "groups", "row"]
+"""How blocks are numbered: along up to three axes of the launch; some of the first axis together; all of them in one row."""
 
 
 class Building:
     """Describes one structure of configurations; `sizes` then tells the sizes of each."""
 
-    def __init__(self, name: str, reading: Reading, registers: Derived, *, warp_groups: bool, grouped: bool) -> None:
-        self._reading, self._warp_groups, self._grouped = reading, warp_groups, grouped
+    def __init__(self, name: str, reading: Reading, registers: Derived, *, warp_groups: bool, numbered: Grid) -> None:
+        self._reading, self._warp_groups, self._numbered = reading, warp_groups, numbered
         self._facts = Divisibility()
         self._k = Builder(name, self._facts)
         self._derived: dict[str, Derived] = {"thread_registers": registers}
@@ -74,28 +75,44 @@ class Building:
 
     def _described(self) -> Kernel:
         k, threads = self._k, self._given["threads"]
-        for touch in _all_of(Touch, self._reading.events):
+        for touch in all_of(Touch, self._reading.events):
             self._declare(touch)
         k.launch_bound(threads)
         k.registers_per_thread(self._symbol("thread_registers"))
         grid = self._reading.grid
         tiles = [ceil_div(a.extent, self._length(a)) for a in grid]
-        extents = self._in_groups(tiles) if self._grouped else tiles
-        with k.blocks(*extents) as blocks, k.threads(threads) as thread:
-            found = blocks if isinstance(blocks, tuple) else (blocks,)
-            if self._grouped:
-                found = (found[2] * self._symbol(GROUP) + found[0], found[1])
+        with k.blocks(*self._extents(tiles)) as blocks, k.threads(threads) as thread:
+            found = self._tiles(blocks if isinstance(blocks, tuple) else (blocks,), tiles)
             self._position |= {a: b * self._length(a) for a, b in zip(grid, found, strict=True)}
             self._body(self._reading.events, thread)
         params = (*self._given, *(n for s in self._spreads.values() for n in s.names()), *self._derived)
         return k.result(params, ())
 
-    def _in_groups(self, tiles: Sequence[Expr]) -> tuple[Expr, Expr, Expr]:
-        """So many tiles of the first axis, then the next of the second, and when it is through the next so many."""
+    def _extents(self, tiles: Sequence[Expr]) -> Sequence[Expr]:
+        """Blocks along the axes of the launch."""
+        if self._numbered == "row":
+            return (reduce(operator.mul, tiles),)
+        if self._numbered == "axes":
+            return tiles
         group = self._symbol(GROUP)
         self._given[GROUP] = group
         self._k.require(tiles[0] % group == 0)
         return group, tiles[1], tiles[0] // group
+
+    def _tiles(self, blocks: tuple[Expr, ...], tiles: Sequence[Expr]) -> tuple[Expr, ...]:
+        """A block's tile along each axis of the grid.
+
+        In groups: so many tiles of the first axis, then the next of the second, and when it is through the next so many.
+        """
+        if self._numbered == "axes":
+            return blocks
+        if self._numbered == "groups":
+            return blocks[2] * self._symbol(GROUP) + blocks[0], blocks[1]
+        found, left = [], blocks[0]
+        for count in tiles[:-1]:
+            found.append(left % count)
+            left = left // count
+        return (*found, left)
 
     def _declare(self, touch: Touch) -> None:
         if touch.array not in self._arrays:
@@ -121,7 +138,7 @@ class Building:
 
     def _repeat(self, event: Repeat, thread: Expr) -> None:
         extent = ceil_div(event.axis.extent, self._length(event.axis))
-        stages = self._given["stages"] if any(t.operand for t in _all_of(Touch, event.body)) else 1
+        stages = self._given["stages"] if any(t.operand for t in all_of(Touch, event.body)) else 1
         with self._k.serial(extent, f"tile_{event.axis.number}", stages=stages) as step:
             self._position[event.axis] = step * self._length(event.axis)
             self._body(event.body, thread)
@@ -204,7 +221,7 @@ class Building:
         groups = (
             self._warp_groups
             and given["threads"] >= WARP_GROUP
-            and any(p.rows.length(given) >= 64 for p in _all_of(Multiply, self._reading.events))
+            and any(p.rows.length(given) >= 64 for p in all_of(Multiply, self._reading.events))
         )
         return max(given["stages"] - (0 if groups else 1), 1)
 
@@ -257,36 +274,15 @@ class Building:
         item = DTYPES[event.dtype]
         k.barrier()
         for side, axis in (("left", event.rows), ("right", event.columns)):
-            each = self._derive(f"{side}_{number}", _fragments(event, axis, item.itemsize))
+            each = self._derive(f"{side}_{number}", fragments(event, axis, item.itemsize))
             wide = 16 // item.itemsize
             lanes = k.exchange(f"operand_{side}_{number}", 32 * wide, item)
             with k.unrolled(each, "piece"):
                 k.load(lanes[thread % 32 * wide].wide(wide), name=f"{name}: {side} operand")
         depth = self._derive(f"depth_{number}", lambda given: max(event.depth.length(given) // 16, 1))
-        share = self._derive(f"products_{number}", _products(event))
+        share = self._derive(f"products_{number}", products(event))
         with k.unrolled(depth, "inner"):
             k.do(name, work=k.mma(share, 1, 1, item))
-
-
-def _fragments(event: Multiply, axis: Axis, itemsize: int) -> Derived:
-    """16-byte pieces of an operand that a thread reads: each warp the rows or columns that it works on."""
-
-    def derive(given: dict[str, int]) -> int:
-        rows, columns = matrix_warps(event, given)
-        read = elements((*event.batch, axis, event.depth), given) * (columns if axis is event.rows else rows)
-        return max(read * itemsize // (16 * given["threads"]), 1)
-
-    return derive
-
-
-def _products(event: Multiply) -> Derived:
-    """Multiply-adds of a warp in a stretch of 16 of the inner dimension."""
-
-    def derive(given: dict[str, int]) -> int:
-        tiles = elements((*event.batch, event.rows, event.columns, event.depth), given)
-        return max(tiles // max(event.depth.length(given) // 16, 1) // (given["threads"] // 32), 1)
-
-    return derive
 
 
 def _product(sizes: dict[str, int], spread: Spread) -> int:
@@ -298,14 +294,3 @@ def _product(sizes: dict[str, int], spread: Spread) -> int:
 
 def _work(k: Builder, kind: str, dtype: str, amount: Expr) -> Work:
     return {"add": k.add, "special": k.special, "convert": k.convert, "integer": k.integer}[kind](DTYPES[dtype], amount)
-
-
-def _all_of(kind: type[_E], events: Sequence[Event]) -> list[_E]:
-    """Events of one kind, those in loops among them."""
-    found: list[_E] = []
-    for event in events:
-        if isinstance(event, Repeat):
-            found += _all_of(kind, event.body)
-        elif isinstance(event, kind):
-            found.append(event)
-    return found

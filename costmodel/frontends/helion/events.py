@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-__all__ = ["Axis", "Effort", "Event", "Multiply", "Place", "Reduce", "Repeat", "Tile", "Touch", "elements"]
+__all__ = ["Axis", "Effort", "Event", "Multiply", "Place", "Reduce", "Repeat", "Tile", "Touch", "all_of", "elements"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +110,15 @@ class Repeat:
 
 
 Event = Touch | Effort | Reduce | Multiply | Repeat
+_E = TypeVar("_E", Touch, Multiply)
+
+
+def all_of(kind: type[_E], events: Sequence[Event]) -> list[_E]:
+    """Events of one kind, those in loops among them."""
+    found: list[_E] = []
+    for event in events:
+        if isinstance(event, Repeat):
+            found += all_of(kind, event.body)
+        elif isinstance(event, kind):
+            found.append(event)
+    return found

@@ -182,7 +182,12 @@ class Reader:
         left, right = (node.args[p].meta["val"] for p in positions)
         *batch, rows, depth = (self._dimension(e) for e in left.shape)
         columns = self._dimension(right.shape[-1])
-        return Multiply(self.dtype(left), tuple(batch), rows, columns, depth)
+        dtype = self.dtype(left)
+        if dtype == "f32":
+            dtype = self.env.settings.dot_precision
+            if dtype != "tf32":
+                raise self.unsupported(f"a product of fp32 in {dtype}", "dot_precision='tf32', or operands of 16 or 8 bits")
+        return Multiply(dtype, tuple(batch), rows, columns, depth)
 
     # -- accesses
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,8 @@ import pandas as pd
 from costmodel.cost import Cost, Scorer, estimate
 from costmodel.counts import traffic
 from costmodel.device import Device, find_device
-from costmodel.errors import CostModelError, UnsupportedError
-from costmodel.frontends.helion.building import GROUP, Building
+from costmodel.errors import CostModelError, SizeError, UnsupportedError
+from costmodel.frontends.helion.building import GROUP, Building, Grid
 from costmodel.frontends.helion.events import Axis
 from costmodel.frontends.helion.graphs import Reader, Reading
 from costmodel.frontends.triton.compiling import compute_capability
@@ -21,15 +21,24 @@ from costmodel.ir import Kernel
 
 __all__ = ["HelionKernel", "HelionSpace", "from_helion"]
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
 _STRUCTURE = ("loop_orders", "reduction_fusion")
 """What of a configuration makes another description, beside which reductions are loops."""
 _ADDRESSES = 14
 """Registers for addresses, masks and loop counts. Source: ptxas 12.8 of Triton 3.7.1 on the code of `tests/helion_kernels.py`,
-sm_90: 12 where tiles hold next to nothing, 18 to 22 for element-wise kernels and reductions of 4 to 8 words a thread."""
+sm_90: 12 where tiles hold next to nothing, 18 to 22 for element-wise kernels and reductions of 4 to 8 words a thread. Estimates
+differ from the assembler by 13.5 registers rms there (28 configurations), and by 18.9 on `tests/helion_unseen.py` (42), which
+chose nothing; for sm_80 by 13.6 and 20.2. Too many (110 for 48, for sm_80 38) for large tiles of element-wise kernels, whose
+results take the place of operands; too few (18 to 24 for 32) for products of small tiles."""
 _MOST_REGISTERS = 255
 _REGISTERS_PER_BLOCK = 65_536
 """Of 32 bits: the assembler keeps below, for Triton tells it the threads of a block. Source: CUDA C++ programming guide,
 technical specifications, compute capabilities 8.0 to 10.0."""
+_GRID_AXES = 3
+_MOST_BLOCKS = 65_535
+"""Axes of a launch, and blocks along the second and third; Helion numbers blocks in one row. Source: the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,46 +69,59 @@ class HelionSpace:
     bound: Any
     target: str | Device = "sm_90"
     """What it is compiled for: warp groups on Hopper keep one stage more of what they multiply."""
-    _known: dict[tuple[Any, ...], tuple[Building, tuple[str, ...]] | UnsupportedError] = field(default_factory=dict)
+    _readings: dict[tuple[Any, ...], Reading | CostModelError] = field(default_factory=dict)
+    _buildings: dict[tuple[int, Grid], Building | CostModelError] = field(default_factory=dict)
+    _default: dict[str, Any] = field(default_factory=dict)
 
     def kernel(self, config: Any = None) -> HelionKernel:
         """The kernel as a configuration has it.
 
         Args:
-            config: Helion's; the spec's default if left out.
+            config: Helion's; the spec's default if left out, also for single values.
 
         Raises:
             UnsupportedError: something in the kernel or the configuration is not understood.
+            SizeError: a configuration that Helion refuses.
         """
-        import helion
-
-        spec = self.bound.config_spec
-        given = dict(spec.default_config()) | dict(config or {})
         with self.bound.env, self.bound.host_function:
-            config = spec.normalized_config(helion.Config(**given))
+            config = self._whole(config or {})
             self._check(config)
             sizes = {"threads": 32 * config.num_warps, "stages": config.num_stages}
             for n, info in enumerate(self.bound.env.block_sizes):
                 length = info.from_config(config)
                 sizes[f"block_{n}"] = length if isinstance(length, int) else 1
-            building, notes = self._building(config, grouped=False)
-            group = self._group(config, building.grid, sizes)
-            if group > 1:
-                building, _ = self._building(config, grouped=True)
+            reading = self._read(config)
+            numbered, group = self._numbered(config, reading.grid, sizes)
+            if numbered == "groups":
                 sizes[GROUP] = group
-        return HelionKernel(building.kernel, building.sizes(sizes), (*notes, *_notes(config, grouped=group != 0)))
+            building = self._building(reading, numbered)
+        return HelionKernel(building.kernel, building.sizes(sizes), (*reading.notes, *_notes(config, ungrouped=group == 0)))
 
-    def _group(self, config: Any, grid: Sequence[Axis], sizes: dict[str, int]) -> int:
-        """Blocks of the first axis that are taken together; 0 where the description takes them one after the other instead."""
+    def _whole(self, config: Mapping[str, Any] | Any) -> Any:
+        """The configuration, what it leaves out as by default, as Helion normalizes it."""
+        import helion
+
+        spec = self.bound.config_spec
+        if not self._default:
+            self._default = dict(spec.default_config())
+        try:
+            return spec.normalized_config(helion.Config(**(self._default | dict(config))))
+        except (helion.exc.InvalidConfig, TypeError) as error:
+            told = str(error).partition("\n")[0]
+            raise SizeError(f"Helion kernel {self.bound.kernel.name}: a configuration that Helion refuses: {told}") from None
+
+    def _numbered(self, config: Any, grid: Sequence[Axis], sizes: dict[str, int]) -> tuple[Grid, int]:
+        """How blocks are numbered, and how many are taken together; 0 where they are described one after the other instead."""
+        tiles = [-(-a.extent // a.length(sizes)) for a in grid]
         wanted = max(config.config.get("l2_groupings") or (1,))
-        if wanted == 1:
-            return 1
-        tiles = -(-grid[0].extent // grid[0].length(sizes))
-        group = min(wanted, tiles)
-        return group if len(grid) == 2 and tiles % group == 0 else 0
+        group = min(wanted, tiles[0])
+        if group > 1 and len(grid) == 2 and tiles[0] % group == 0 and max(tiles[1], tiles[0] // group) <= _MOST_BLOCKS:
+            return "groups", group
+        fits = len(grid) <= _GRID_AXES and all(n <= _MOST_BLOCKS for n in tiles[1:])
+        return "axes" if fits else "row", int(group == 1)
 
     def score(self, configs: Iterable[Any], device: Device | str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Seconds of configurations, priced together: infinite where one cannot run, NaN where it is not understood."""
+        """Seconds of configurations, priced together: infinite where one cannot run, NaN where it is refused."""
         device = device if isinstance(device, Device) else find_device(device)
         groups: dict[int, tuple[Kernel, list[int], list[dict[str, int]]]] = {}
         seconds: list[float] = []
@@ -117,10 +139,6 @@ class HelionSpace:
             result[rows] = Scorer(kernel, device).score(pd.DataFrame(sizes)).seconds
         return result
 
-    def _described(self, reading: Reading, *, grouped: bool) -> Building:
-        groups = 90 <= compute_capability(self.target) < 100
-        return Building(self.bound.kernel.name, reading, _registers(self.bound), warp_groups=groups, grouped=grouped)
-
     def _check(self, config: Any) -> None:
         for name in ("flatten_loops", "epilogue_subtile"):
             value = config.config.get(name)
@@ -129,20 +147,21 @@ class HelionSpace:
                     f"Helion kernel {self.bound.kernel.name}: {name}={value}; expected a configuration without"
                 )
 
-    def _building(self, config: Any, *, grouped: bool) -> tuple[Building, tuple[str, ...]]:
-        """The description of a configuration's structure, and notes on the kernel."""
+    def _read(self, config: Any) -> Reading:
+        """What the kernel does, by the structure of a configuration."""
         chunks = tuple(c is not None for c in config.reduction_loops)
-        key = (*(repr(config.config.get(name)) for name in _STRUCTURE), chunks, grouped)
-        if key not in self._known:
-            try:
-                reading = Reader(self.bound, config).read()
-                self._known[key] = (self._described(reading, grouped=grouped), reading.notes)
-            except UnsupportedError as error:
-                self._known[key] = error
-        known = self._known[key]
-        if isinstance(known, UnsupportedError):
-            raise known
-        return known
+        key = (*(repr(config.config.get(name)) for name in _STRUCTURE), chunks)
+        return _once(self._readings, key, lambda: Reader(self.bound, config).read())
+
+    def _building(self, reading: Reading, numbered: Grid) -> Building:
+        """The description of what was read."""
+
+        def made() -> Building:
+            groups = 90 <= compute_capability(self.target) < 100
+            name, registers = self.bound.kernel.name, _registers(self.bound)
+            return Building(name, reading, registers, warp_groups=groups, numbered=numbered)
+
+        return _once(self._buildings, (id(reading), numbered), made)
 
 
 def from_helion(bound: Any, config: Mapping[str, Any] | Any = None, *, target: str | Device = "sm_90") -> HelionKernel:
@@ -155,15 +174,29 @@ def from_helion(bound: Any, config: Mapping[str, Any] | Any = None, *, target: s
 
     Raises:
         UnsupportedError: something in the kernel or the configuration is not understood; the message names it.
+        SizeError: a configuration that Helion refuses.
     """
     return HelionSpace(bound, target).kernel(config)
 
 
-def _notes(config: Any, *, grouped: bool) -> tuple[str, ...]:
+def _once(known: dict[_K, _V | CostModelError], key: _K, make: Callable[[], _V]) -> _V:
+    """What is known of a key; made, or refused, when it is first asked for."""
+    if key not in known:
+        try:
+            known[key] = make()
+        except CostModelError as error:
+            known[key] = error
+    found = known[key]
+    if isinstance(found, CostModelError):
+        raise found
+    return found
+
+
+def _notes(config: Any, *, ungrouped: bool) -> tuple[str, ...]:
     found = []
     if str(config.config.get("pid_type", "flat")).startswith("persistent"):
         found.append("persistent programs are described as a block for each tile")
-    if not grouped:
+    if ungrouped:
         found.append("blocks are taken one after the other, not in groups that are uneven or of three axes")
     if "tensor_descriptor" in str(config.config.get("indexing")):
         found.append("copies by tensor descriptor are described as loads")

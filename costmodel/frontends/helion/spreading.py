@@ -1,20 +1,24 @@
-"""How a tile is spread over the threads of a block: Triton's blocked layout, the fastest dimension first.
+"""How a tile is spread over the threads of a block, in Triton's blocked layout, and what products of matrices read of it.
 
-A thread holds up to 16 bytes side by side, as many lanes as fit go along the fastest dimension, the next ones along the others,
-and what is left is held again by each thread a tile further on. Threads beyond the tile hold copies, which are left out. Source:
-Triton, `lib/Dialect/TritonGPU/Transforms/Coalesce.cpp` and `BlockedEncodingAttr` (`TritonGPUAttrDefs.td`).
+The fastest dimension comes first. A thread holds up to 16 bytes side by side, as many lanes as fit go along the fastest
+dimension, the next ones along the others, and what is left is held again by each thread a tile further on. Threads beyond the
+tile hold copies, which are left out. Source: Triton, `lib/Dialect/TritonGPU/Transforms/Coalesce.cpp` and `BlockedEncodingAttr`
+(`TritonGPUAttrDefs.td`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from costmodel.frontends.helion.events import Axis, Multiply, Tile, Touch, elements
 
-__all__ = ["Spread", "matrix_warps", "spread_of"]
+__all__ = ["Derived", "Spread", "fragments", "products", "spread_of", "whole"]
 
 WIDEST_BYTES = 16
+Derived = Callable[[dict[str, int]], int]
+"""A size that follows from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def spread_of(touch: Touch, itemsize: int) -> tuple[tuple[int, ...], int]:
     return order, math.gcd(max(WIDEST_BYTES // itemsize, 1), *others, *offsets, touch.tile[order[0]].extent)
 
 
-def matrix_warps(product: Multiply, sizes: dict[str, int]) -> tuple[int, int]:
+def _matrix_warps(product: Multiply, sizes: dict[str, int]) -> tuple[int, int]:
     """Warps along rows and columns of a product.
 
     Source: Triton, `lib/Dialect/TritonGPU/Transforms/AccelerateMatmul.cpp`, `warpsPerTileV2`: tiles of 16 × 8;
@@ -86,6 +90,27 @@ def matrix_warps(product: Multiply, sizes: dict[str, int]) -> tuple[int, int]:
         else:
             columns *= 2
     return rows, columns
+
+
+def fragments(event: Multiply, axis: Axis, itemsize: int) -> Derived:
+    """16-byte pieces of an operand that a thread reads: each warp the rows or columns that it works on."""
+
+    def derive(given: dict[str, int]) -> int:
+        rows, columns = _matrix_warps(event, given)
+        read = elements((*event.batch, axis, event.depth), given) * (columns if axis is event.rows else rows)
+        return max(read * itemsize // (16 * given["threads"]), 1)
+
+    return derive
+
+
+def products(event: Multiply) -> Derived:
+    """Multiply-adds of a warp in a stretch of 16 of the inner dimension."""
+
+    def derive(given: dict[str, int]) -> int:
+        tiles = elements((*event.batch, event.rows, event.columns, event.depth), given)
+        return max(tiles // max(event.depth.length(given) // 16, 1) // (given["threads"] // 32), 1)
+
+    return derive
 
 
 def whole(axis: Axis) -> bool:
