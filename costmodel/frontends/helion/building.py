@@ -10,7 +10,7 @@ from functools import reduce
 from typing import Any, Literal
 
 from costmodel.dtypes import DTYPES
-from costmodel.frontends.helion.events import Axis, Effort, Event, Multiply, Reduce, Repeat, Tile, Touch, all_of, elements
+from costmodel.frontends.helion.events import Axis, Edge, Effort, Event, Multiply, Reduce, Repeat, Tile, Touch, all_of, elements
 from costmodel.frontends.helion.graphs import Reading
 from costmodel.frontends.helion.spreading import Derived, Spread, fragments, products, spread_of, whole
 from costmodel.ir import Builder, Comparison, Divisibility, Expr, Kernel, Work, ceil_div
@@ -28,13 +28,17 @@ Grid = Literal["axes", "groups", "row"]
 class Building:
     """Describes one structure of configurations; `sizes` then tells the sizes of each."""
 
-    def __init__(self, name: str, reading: Reading, registers: Derived, *, warp_groups: bool, numbered: Grid) -> None:
-        self._reading, self._warp_groups, self._numbered = reading, warp_groups, numbered
+    def __init__(
+        self, name: str, reading: Reading, registers: Derived, *, warp_groups: bool, numbered: Grid, coarse: frozenset[Axis]
+    ) -> None:
+        self._reading, self._warp_groups, self._numbered, self._coarse = reading, warp_groups, numbered, coarse
         self._facts = Divisibility()
         self._k = Builder(name, self._facts)
         self._derived: dict[str, Derived] = {"thread_registers": registers}
         self._spreads: dict[tuple[Tile, int], Spread] = {}
         self._position: dict[Axis, Any] = {}
+        self._number: dict[Axis, Any] = {}
+        self._together: dict[Axis, Any] = {}
         self._arrays: dict[str, Any] = {}
         self._names: Counter[str] = Counter()
         self._given = {"threads": self._symbol("threads"), "stages": self._symbol("stages")}
@@ -83,7 +87,8 @@ class Building:
         tiles = [ceil_div(a.extent, self._length(a)) for a in grid]
         with k.blocks(*self._extents(tiles)) as blocks, k.threads(threads) as thread:
             found = self._tiles(blocks if isinstance(blocks, tuple) else (blocks,), tiles)
-            self._position |= {a: b * self._length(a) for a, b in zip(grid, found, strict=True)}
+            for axis, tile in zip(grid, found, strict=True):
+                self._place(axis, tile)
             self._body(self._reading.events, thread)
         params = (*self._given, *(n for s in self._spreads.values() for n in s.names()), *self._derived)
         return k.result(params, ())
@@ -93,7 +98,7 @@ class Building:
         if self._numbered == "row":
             return (reduce(operator.mul, tiles),)
         if self._numbered == "axes":
-            return tiles
+            return [n for a, count in zip(self._reading.grid, tiles, strict=True) for n in self._split(a, count)]
         group = self._symbol(GROUP)
         self._given[GROUP] = group
         self._k.require(tiles[0] % group == 0)
@@ -105,7 +110,12 @@ class Building:
         In groups: so many tiles of the first axis, then the next of the second, and when it is through the next so many.
         """
         if self._numbered == "axes":
-            return blocks
+            found = list(blocks)
+            for n, axis in enumerate(self._reading.grid):
+                if axis in self._ends():
+                    self._together[axis] = found[n + 1]
+                    found[n : n + 2] = [found[n + 1] * self._finer(self._ends()[axis], axis) + found[n]]
+            return tuple(found)
         if self._numbered == "groups":
             return blocks[2] * self._symbol(GROUP) + blocks[0], blocks[1]
         found, left = [], blocks[0]
@@ -114,9 +124,54 @@ class Building:
             left = left // count
         return (*found, left)
 
+    # -- loops to the edge of a tile
+
+    def _place(self, axis: Axis, tile: Any) -> None:
+        """Remember which tile of an axis a program or a step is at."""
+        start = axis.low if isinstance(axis.low, int) else self._edge(axis.low)
+        self._number[axis], self._position[axis] = tile, start + tile * self._length(axis)
+
+    def _edge(self, edge: Edge) -> Any:
+        return self._position[edge.axis] + (self._length(edge.axis) if edge.end else 0)
+
+    def _ends(self) -> dict[Axis, Axis]:
+        """Axes several of whose tiles end in one tile of a loop from 0, and that loop's axis."""
+        return {a.high.axis: a for a in self._coarse if a.high is not None and a.low == 0}
+
+    def _split(self, axis: Axis, count: Expr) -> list[Expr]:
+        """Blocks along an axis of the grid: those that end in one tile of a loop, then how many such tiles."""
+        inner = self._ends().get(axis)
+        return [count] if inner is None else [self._finer(inner, axis), ceil_div(axis.extent, self._length(inner))]
+
+    def _finer(self, axis: Axis, other: Axis) -> Expr:
+        """Size: tiles of another axis in one of this; 1 if they are larger."""
+        return self._derive(f"{other.name}_in_{axis.name}", lambda given: max(axis.length(given) // other.length(given), 1))
+
+    def _steps(self, axis: Axis) -> Expr | int:
+        low, high = axis.low, axis.high
+        if isinstance(low, int) and high is None:
+            return ceil_div(axis.extent - low, self._length(axis))
+        outer = axis.edges()[0].axis
+        if axis in self._coarse:
+            return self._together[outer] + 1 if low == 0 else 1
+        finer = self._finer(outer, axis)
+        if high is None:
+            return ceil_div(axis.extent, self._length(axis)) - self._number[outer] * finer
+        return finer if low != 0 else (self._number[outer] + int(high.end)) * finer
+
+    def _within(self, axis: Axis, at: Any) -> list[Comparison | bool]:
+        """Whether an element is before the end of the tile at which its loop ends, where steps go beyond."""
+        if axis.high is None or axis not in self._coarse:
+            return []
+        outer = axis.high.axis
+        return [at < self._edge(axis.high), *([] if whole(outer) else [self._position[outer] < outer.extent])]
+
+    # -- accesses
+
     def _declare(self, touch: Touch) -> None:
         if touch.array not in self._arrays:
-            self._arrays[touch.array] = self._k.buffer(touch.array, touch.shape, DTYPES[touch.dtype], strides=touch.strides)
+            shape, strides = ([of[d] for d in _order(touch)] for of in (touch.shape, touch.strides))
+            self._arrays[touch.array] = self._k.buffer(touch.array, shape, DTYPES[touch.dtype], strides=strides)
 
     def _body(self, events: Sequence[Event], thread: Expr) -> None:
         efforts: dict[Tile, list[Effort]] = {}
@@ -137,17 +192,15 @@ class Building:
         self._efforts(efforts)
 
     def _repeat(self, event: Repeat, thread: Expr) -> None:
-        extent = ceil_div(event.axis.extent, self._length(event.axis))
+        axis = event.axis
         stages = self._given["stages"] if any(t.operand for t in all_of(Touch, event.body)) else 1
-        with self._k.serial(extent, f"tile_{event.axis.number}", stages=stages) as step:
-            self._position[event.axis] = step * self._length(event.axis)
+        with self._k.serial(self._steps(axis), f"tile_{axis.number}", stages=stages) as step:
+            self._place(axis, step)
             self._body(event.body, thread)
 
     def _name(self, text: str) -> str:
         self._names[text] += 1
         return text if self._names[text] == 1 else f"{text} #{self._names[text]}"
-
-    # -- accesses
 
     def _touch(self, touch: Touch, thread: Expr) -> None:
         k, item = self._k, DTYPES[touch.dtype]
@@ -163,7 +216,8 @@ class Building:
                 at[n] = start + inside[order.index(n)]
             checks: list[Comparison | bool] = [rest < 1] if spread.tile else [thread < 1]
             checks += [at[n] < axis.extent for n, axis in enumerate(touch.tile) if not whole(axis)]
-            index = [self._index(touch, d, at) for d in range(len(touch.places))]
+            checks += [check for n, axis in enumerate(touch.tile) for check in self._within(axis, at[n])]
+            index = [self._index(touch, d, at) for d in _order(touch)]
             stack.enter_context(k.when(*checks))
             reference = self._arrays[touch.array][tuple(index)].wide(wide)
             name = self._name(f"{'store' if touch.store else 'load'} {touch.array}")
@@ -283,6 +337,11 @@ class Building:
         share = self._derive(f"products_{number}", products(event))
         with k.unrolled(depth, "inner"):
             k.do(name, work=k.mma(share, 1, 1, item))
+
+
+def _order(touch: Touch) -> list[int]:
+    """An array's dimensions as they lie in memory, the fastest last."""
+    return sorted(range(len(touch.shape)), key=lambda d: (-(touch.strides[d] or 1 << 62), touch.shape[d]))
 
 
 def _product(sizes: dict[str, int], spread: Spread) -> int:
