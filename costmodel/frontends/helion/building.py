@@ -37,8 +37,8 @@ class Building:
         self._derived: dict[str, Derived] = {"thread_registers": registers}
         self._spreads: dict[tuple[Tile, int], Spread] = {}
         self._position: dict[Axis, Any] = {}
-        self._number: dict[Axis, Any] = {}
-        self._together: dict[Axis, Any] = {}
+        self._number: dict[Axis, Expr] = {}
+        self._together: dict[Axis, Expr] = {}
         self._arrays: dict[str, Any] = {}
         self._names: Counter[str] = Counter()
         self._given = {"threads": self._symbol("threads"), "stages": self._symbol("stages")}
@@ -126,7 +126,7 @@ class Building:
 
     # -- loops to the edge of a tile
 
-    def _place(self, axis: Axis, tile: Any) -> None:
+    def _place(self, axis: Axis, tile: Expr) -> None:
         """Remember which tile of an axis a program or a step is at."""
         start = axis.low if isinstance(axis.low, int) else self._edge(axis.low)
         self._number[axis], self._position[axis] = tile, start + tile * self._length(axis)
@@ -215,7 +215,8 @@ class Building:
                 start = self._position.get(axis, 0) if axis.number is not None else 0
                 at[n] = start + inside[order.index(n)]
             checks: list[Comparison | bool] = [rest < 1] if spread.tile else [thread < 1]
-            checks += [at[n] < axis.extent for n, axis in enumerate(touch.tile) if not whole(axis)]
+            masked = [n for n, axis in enumerate(touch.tile) if not whole(axis) and any(p.scale for p in touch.places)]
+            checks += [at[n] < touch.tile[n].extent for n in masked]
             checks += [check for n, axis in enumerate(touch.tile) for check in self._within(axis, at[n])]
             index = [self._index(touch, d, at) for d in _order(touch)]
             stack.enter_context(k.when(*checks))

@@ -64,6 +64,7 @@ class Place:
     axis: Axis | None
     """None for one element."""
     scale: int
+    """0 where each element of the tile is the same one, and none is masked."""
     offset: int
     by_data: bool
     """Whether data say where; then the elements named are taken to follow each other from the first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,6 +43,10 @@ _MOST_BLOCKS = 65_535
 """Axes of a launch, and blocks along the second and third; Helion numbers blocks in one row. Source: the same."""
 
 
+_traffic = lru_cache(maxsize=64)(traffic)
+"""Configurations share a kernel: their counts differ in sizes alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class HelionKernel:
     """A Helion kernel as a configuration has it."""
@@ -55,7 +60,7 @@ class HelionKernel:
 
     def requested_bytes(self) -> int:
         """Bytes of the elements that the kernel loads and stores in global memory."""
-        flows = traffic(self.kernel).bind(**self.sizes)
+        flows = _traffic(self.kernel).bind(**self.sizes)
         return sum(int(f.requested_bytes) for f in flows if {f.source, f.target} == {"l1", "register"})
 
     def estimate(self, device: Device | str) -> Cost:
@@ -93,7 +98,7 @@ class HelionSpace:
                 sizes[f"block_{n}"] = length if isinstance(length, int) else 1
             reading = self._read(config)
             coarse = coarse_axes(self.bound.kernel.name, reading, sizes)
-            numbered, group = self._numbered(config, reading, sizes, coarse)
+            numbered, group = self._numbered(config, reading, sizes, split=bool(coarse))
             if numbered == "groups":
                 sizes[GROUP] = group
             building = self._building(reading, numbered, coarse)
@@ -112,20 +117,24 @@ class HelionSpace:
             told = str(error).partition("\n")[0]
             raise SizeError(f"Helion kernel {self.bound.kernel.name}: a configuration that Helion refuses: {told}") from None
 
-    def _numbered(
-        self, config: Any, reading: Reading, sizes: dict[str, int], coarse: frozenset[Axis]
-    ) -> tuple[Grid, int]:
+    def _numbered(self, config: Any, reading: Reading, sizes: dict[str, int], *, split: bool) -> tuple[Grid, int]:
         """How blocks are numbered, and how many are taken together; 0 where they are described one after the other instead."""
         grid = reading.grid
         tiles = [-(-a.extent // a.length(sizes)) for a in grid]
         wanted = max(config.config.get("l2_groupings") or (1,))
         group = min(wanted, tiles[0])
-        if not coarse and group > 1 and len(grid) == 2 and tiles[0] % group == 0 and max(tiles[1], tiles[0] // group) <= _MOST_BLOCKS:
+        if (
+            not split
+            and group > 1
+            and len(grid) == 2
+            and tiles[0] % group == 0
+            and max(tiles[1], tiles[0] // group) <= _MOST_BLOCKS
+        ):
             return "groups", group
         fits = len(grid) <= _GRID_AXES and all(n <= _MOST_BLOCKS for n in tiles[1:])
         if reading.bounded and not fits:
             raise UnsupportedError(
-                f"Helion kernel {self.bound.kernel.name}: a loop that starts or ends at the edge of a tile in a grid of {tiles} tiles; "
+                f"Helion kernel {self.bound.kernel.name}: a loop that starts or ends at a tile's edge, in a grid of {tiles}; "
                 f"expected at most {_GRID_AXES} axes, and {_MOST_BLOCKS} tiles along the second and third"
             )
         return "axes" if fits else "row", int(group == 1)
@@ -146,7 +155,7 @@ class HelionSpace:
             sizes.append(found.sizes)
         result = np.array(seconds)
         for kernel, rows, sizes in groups.values():
-            result[rows] = Scorer(kernel, device).score(pd.DataFrame(sizes)).seconds
+            result[rows] = _seconds(Scorer(kernel, device), pd.DataFrame(sizes))
         return result
 
     def _check(self, config: Any) -> None:
@@ -200,6 +209,17 @@ def _once(known: dict[_K, _V | CostModelError], key: _K, make: Callable[[], _V])
     if isinstance(found, CostModelError):
         raise found
     return found
+
+
+def _seconds(scorer: Scorer, table: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Prices of a table; NaN for rows that cannot be counted, which are found by halving it."""
+    try:
+        return scorer.score(table).seconds
+    except UnsupportedError:
+        if len(table) == 1:
+            return np.array([np.nan])
+    half = len(table) // 2
+    return np.concatenate([_seconds(scorer, table[:half]), _seconds(scorer, table[half:])])
 
 
 def _notes(config: Any, *, ungrouped: bool) -> tuple[str, ...]:

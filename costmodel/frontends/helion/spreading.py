@@ -120,7 +120,9 @@ def whole(axis: Axis) -> bool:
     """Whether all tiles of an axis are full, whatever their length: its extent is a power of two that tiles do not exceed."""
     if axis.block is not None:
         return axis.extent % axis.block == 0 and axis.low == 0
-    return axis.extent >= LARGEST_OVERSHOOT and axis.extent & (axis.extent - 1) == 0 and not (isinstance(axis.low, int) and axis.low)
+    return (
+        axis.extent >= LARGEST_OVERSHOOT and axis.extent & (axis.extent - 1) == 0 and not (isinstance(axis.low, int) and axis.low)
+    )
 
 
 LARGEST_OVERSHOOT = 64
