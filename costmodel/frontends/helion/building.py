@@ -28,17 +28,14 @@ Grid = Literal["axes", "groups", "row"]
 class Building:
     """Describes one structure of configurations; `sizes` then tells the sizes of each."""
 
-    def __init__(
-        self, name: str, reading: Reading, registers: Derived, *, warp_groups: bool, numbered: Grid, coarse: frozenset[Axis]
-    ) -> None:
-        self._reading, self._warp_groups, self._numbered, self._coarse = reading, warp_groups, numbered, coarse
+    def __init__(self, name: str, reading: Reading, registers: Derived, *, warp_groups: bool, numbered: Grid) -> None:
+        self._reading, self._warp_groups, self._numbered = reading, warp_groups, numbered
         self._facts = Divisibility()
         self._k = Builder(name, self._facts)
         self._derived: dict[str, Derived] = {"thread_registers": registers}
         self._spreads: dict[tuple[Tile, int], Spread] = {}
         self._position: dict[Axis, Any] = {}
         self._number: dict[Axis, Expr] = {}
-        self._together: dict[Axis, Expr] = {}
         self._arrays: dict[str, Any] = {}
         self._names: Counter[str] = Counter()
         self._given = {"threads": self._symbol("threads"), "stages": self._symbol("stages")}
@@ -98,7 +95,7 @@ class Building:
         if self._numbered == "row":
             return (reduce(operator.mul, tiles),)
         if self._numbered == "axes":
-            return [n for a, count in zip(self._reading.grid, tiles, strict=True) for n in self._split(a, count)]
+            return tiles
         group = self._symbol(GROUP)
         self._given[GROUP] = group
         self._k.require(tiles[0] % group == 0)
@@ -110,12 +107,7 @@ class Building:
         In groups: so many tiles of the first axis, then the next of the second, and when it is through the next so many.
         """
         if self._numbered == "axes":
-            found = list(blocks)
-            for n, axis in enumerate(self._reading.grid):
-                if axis in self._ends():
-                    self._together[axis] = found[n + 1]
-                    found[n : n + 2] = [found[n + 1] * self._finer(self._ends()[axis], axis) + found[n]]
-            return tuple(found)
+            return blocks
         if self._numbered == "groups":
             return blocks[2] * self._symbol(GROUP) + blocks[0], blocks[1]
         found, left = [], blocks[0]
@@ -134,37 +126,15 @@ class Building:
     def _edge(self, edge: Edge) -> Any:
         return self._position[edge.axis] + (self._length(edge.axis) if edge.end else 0)
 
-    def _ends(self) -> dict[Axis, Axis]:
-        """Axes several of whose tiles end in one tile of a loop from 0, and that loop's axis."""
-        return {a.high.axis: a for a in self._coarse if a.high is not None and a.low == 0}
-
-    def _split(self, axis: Axis, count: Expr) -> list[Expr]:
-        """Blocks along an axis of the grid: those that end in one tile of a loop, then how many such tiles."""
-        inner = self._ends().get(axis)
-        return [count] if inner is None else [self._finer(inner, axis), ceil_div(axis.extent, self._length(inner))]
-
-    def _finer(self, axis: Axis, other: Axis) -> Expr:
-        """Size: tiles of another axis in one of this; 1 if they are larger."""
-        return self._derive(f"{other.name}_in_{axis.name}", lambda given: max(axis.length(given) // other.length(given), 1))
-
-    def _steps(self, axis: Axis) -> Expr | int:
+    def _steps(self, axis: Axis) -> Expr:
         low, high = axis.low, axis.high
         if isinstance(low, int) and high is None:
             return ceil_div(axis.extent - low, self._length(axis))
         outer = axis.edges()[0].axis
-        if axis in self._coarse:
-            return self._together[outer] + 1 if low == 0 else 1
-        finer = self._finer(outer, axis)
+        parts = self._derive(f"{axis.name}_in_{outer.name}", lambda given: outer.length(given) // axis.length(given))
         if high is None:
-            return ceil_div(axis.extent, self._length(axis)) - self._number[outer] * finer
-        return finer if low != 0 else (self._number[outer] + int(high.end)) * finer
-
-    def _within(self, axis: Axis, at: Any) -> list[Comparison | bool]:
-        """Whether an element is before the end of the tile at which its loop ends, where steps go beyond."""
-        if axis.high is None or axis not in self._coarse:
-            return []
-        outer = axis.high.axis
-        return [at < self._edge(axis.high), *([] if whole(outer) else [self._position[outer] < outer.extent])]
+            return ceil_div(axis.extent, self._length(axis)) - self._number[outer] * parts
+        return parts if low != 0 else (self._number[outer] + int(high.end)) * parts
 
     # -- accesses
 
@@ -217,7 +187,6 @@ class Building:
             checks: list[Comparison | bool] = [rest < 1] if spread.tile else [thread < 1]
             masked = [n for n, axis in enumerate(touch.tile) if not whole(axis) and any(p.scale for p in touch.places)]
             checks += [at[n] < touch.tile[n].extent for n in masked]
-            checks += [check for n, axis in enumerate(touch.tile) for check in self._within(axis, at[n])]
             index = [self._index(touch, d, at) for d in _order(touch)]
             stack.enter_context(k.when(*checks))
             reference = self._arrays[touch.array][tuple(index)].wide(wide)

@@ -51,7 +51,7 @@ class Reader:
         """
         ir = self.bound.host_function.device_ir
         if len(ir.root_ids) != 1:
-            self._at(next(iter(ir.graphs[ir.root_ids[1]].graph.nodes), None))
+            self._at(next(reversed(ir.graphs[ir.root_ids[1]].graph.nodes), None))
             raise self.unsupported(f"{len(ir.root_ids)} loops over the grid", "one hl.tile or hl.grid at the top")
         self.graphs = ir.build_codegen_graphs(self.config)
         numbers = list(ir.grid_block_ids[0])

@@ -14,9 +14,8 @@ from costmodel.cost import Cost, Scorer, estimate
 from costmodel.counts import traffic
 from costmodel.device import Device, find_device
 from costmodel.errors import CostModelError, SizeError, UnsupportedError
-from costmodel.frontends.helion.bounds import coarse_axes
+from costmodel.frontends.helion.bounds import check_edges
 from costmodel.frontends.helion.building import GROUP, Building, Grid
-from costmodel.frontends.helion.events import Axis
 from costmodel.frontends.helion.graphs import Reader, Reading
 from costmodel.frontends.triton.compiling import compute_capability
 from costmodel.ir import Kernel
@@ -76,7 +75,7 @@ class HelionSpace:
     target: str | Device = "sm_90"
     """What it is compiled for: warp groups on Hopper keep one stage more of what they multiply."""
     _readings: dict[tuple[Any, ...], Reading | CostModelError] = field(default_factory=dict)
-    _buildings: dict[tuple[int, Grid, frozenset[Axis]], Building | CostModelError] = field(default_factory=dict)
+    _buildings: dict[tuple[int, Grid], Building | CostModelError] = field(default_factory=dict)
     _default: dict[str, Any] = field(default_factory=dict)
 
     def kernel(self, config: Any = None) -> HelionKernel:
@@ -97,11 +96,11 @@ class HelionSpace:
                 length = info.from_config(config)
                 sizes[f"block_{n}"] = length if isinstance(length, int) else 1
             reading = self._read(config)
-            coarse = coarse_axes(self.bound.kernel.name, reading, sizes)
-            numbered, group = self._numbered(config, reading, sizes, split=bool(coarse))
+            check_edges(self.bound.kernel.name, reading, sizes)
+            numbered, group = self._numbered(config, reading, sizes)
             if numbered == "groups":
                 sizes[GROUP] = group
-            building = self._building(reading, numbered, coarse)
+            building = self._building(reading, numbered)
         return HelionKernel(building.kernel, building.sizes(sizes), (*reading.notes, *_notes(config, ungrouped=group == 0)))
 
     def _whole(self, config: Mapping[str, Any] | Any) -> Any:
@@ -117,19 +116,13 @@ class HelionSpace:
             told = str(error).partition("\n")[0]
             raise SizeError(f"Helion kernel {self.bound.kernel.name}: a configuration that Helion refuses: {told}") from None
 
-    def _numbered(self, config: Any, reading: Reading, sizes: dict[str, int], *, split: bool) -> tuple[Grid, int]:
+    def _numbered(self, config: Any, reading: Reading, sizes: dict[str, int]) -> tuple[Grid, int]:
         """How blocks are numbered, and how many are taken together; 0 where they are described one after the other instead."""
         grid = reading.grid
         tiles = [-(-a.extent // a.length(sizes)) for a in grid]
         wanted = max(config.config.get("l2_groupings") or (1,))
         group = min(wanted, tiles[0])
-        if (
-            not split
-            and group > 1
-            and len(grid) == 2
-            and tiles[0] % group == 0
-            and max(tiles[1], tiles[0] // group) <= _MOST_BLOCKS
-        ):
+        if group > 1 and len(grid) == 2 and tiles[0] % group == 0 and max(tiles[1], tiles[0] // group) <= _MOST_BLOCKS:
             return "groups", group
         fits = len(grid) <= _GRID_AXES and all(n <= _MOST_BLOCKS for n in tiles[1:])
         if reading.bounded and not fits:
@@ -172,15 +165,15 @@ class HelionSpace:
         key = (*(repr(config.config.get(name)) for name in _STRUCTURE), chunks)
         return _once(self._readings, key, lambda: Reader(self.bound, config).read())
 
-    def _building(self, reading: Reading, numbered: Grid, coarse: frozenset[Axis]) -> Building:
+    def _building(self, reading: Reading, numbered: Grid) -> Building:
         """The description of what was read."""
 
         def made() -> Building:
             groups = 90 <= compute_capability(self.target) < 100
             name, registers = self.bound.kernel.name, _registers(self.bound)
-            return Building(name, reading, registers, warp_groups=groups, numbered=numbered, coarse=coarse)
+            return Building(name, reading, registers, warp_groups=groups, numbered=numbered)
 
-        return _once(self._buildings, (id(reading), numbered, coarse), made)
+        return _once(self._buildings, (id(reading), numbered), made)
 
 
 def from_helion(bound: Any, config: Mapping[str, Any] | Any = None, *, target: str | Device = "sm_90") -> HelionKernel:

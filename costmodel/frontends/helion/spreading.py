@@ -52,8 +52,7 @@ class Spread:
         """Values for a configuration's sizes."""
         threads = given["threads"]
         lengths = [axis.length(given) for axis in self.tile]
-        limits = [*lengths[:1], *(e.axis.length(given) for axis in self.tile[:1] for e in axis.edges())]
-        wide = min(self.widest, *(limits or [1]), max(1, elements(self.tile, given) // threads))
+        wide = min(self.widest, lengths[0] if lengths else 1, max(1, elements(self.tile, given) // threads))
         found, left = {self.wide(): wide}, threads
         for d, length in enumerate(lengths):
             pieces = length // (wide if d == 0 else 1)
