@@ -1,4 +1,4 @@
-"""Arguments and configurations that the kernels of `helion_kernels` and `helion_unseen` are tried with."""
+"""Arguments and configurations that the kernels of `helion_kernels`, `helion_unseen` and `helion_edges` are tried with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import helion
 import torch
 
-from tests import helion_kernels, helion_unseen
+from tests import helion_edges, helion_kernels, helion_unseen
 
 
 def halves(*shape):
@@ -20,9 +20,17 @@ class Case:
     name: str
     arguments: Callable[[], tuple]
     configs: tuple[dict, ...]
+    of: str = ""
+    """The kernel, if not of the same name."""
+
+    @property
+    def kernel(self):
+        """Name of the kernel."""
+        return self.of or self.name
 
     def bind(self):
-        return getattr(helion_unseen if self.name in UNSEEN else helion_kernels, self.name).bind(self.arguments())
+        module = next(m for m in (helion_edges, helion_unseen, helion_kernels) if hasattr(m, self.kernel))
+        return getattr(module, self.kernel).bind(self.arguments())
 
 
 def whole(bound, config):
@@ -141,4 +149,46 @@ UNSEEN = {
         Case("largest", lambda: (torch.rand(10, 300),), ({}, {"block_sizes": [4]})),
     )
 }
-CASES = SEEN | UNSEEN
+
+EDGES = {
+    case.name: case
+    for case in (
+        Case(
+            "causal_attention",
+            lambda: (halves(2, 100, 16), halves(2, 100, 16), halves(2, 100, 16)),
+            (
+                {},
+                {"block_sizes": [1, 32, 16], "num_stages": 2, "num_warps": 2},
+                {"block_sizes": [1, 16, 64]},
+                {"block_sizes": [1, 16, 32], "l2_groupings": [2], "loop_orders": [[1, 0]]},
+            ),
+        ),
+        Case(
+            "causal_attention_of_whole_tiles",
+            lambda: (halves(2, 64, 16), halves(2, 64, 16), halves(2, 64, 16)),
+            ({"block_sizes": [1, 32, 16]}, {"block_sizes": [1, 16, 32], "num_warps": 8}, {"block_sizes": [1, 32, 32]}),
+            of="causal_attention",
+        ),
+        Case(
+            "running_sums",
+            lambda: (torch.rand(50, 50),),
+            ({}, {"block_sizes": [16, 8]}, {"block_sizes": [4, 32]}, {"block_sizes": [2, 1]}),
+        ),
+        Case("sums_before", lambda: (torch.rand(50, 50),), ({"block_sizes": [16, 8, 4]}, {"block_sizes": [8, 8, 32]})),
+        Case("remaining_sums", lambda: (torch.rand(50, 50),), ({"block_sizes": [16, 8, 4]}, {"block_sizes": [8, 8, 32]})),
+        Case("nested_sums", lambda: (torch.rand(20, 50),), ({"block_sizes": [4, 16, 8]}, {"block_sizes": [4, 8, 16]})),
+        Case("added_row", lambda: (torch.rand(20, 72), torch.rand(1, 72)), ({}, {"block_sizes": [4, 16]})),
+        Case("added_column", lambda: (torch.rand(20, 72), torch.rand(20, 1)), ({}, {"block_sizes": [4, 16]}), of="added_row"),
+        Case("added_element", lambda: (torch.rand(20, 72), torch.rand(1, 1)), ({"block_sizes": [4, 16]},), of="added_row"),
+        Case(
+            "added_repeated_row",
+            lambda: (torch.rand(20, 72), torch.rand(1, 72).expand(20, 72)),
+            ({"block_sizes": [4, 16]},),
+            of="added_row",
+        ),
+        Case("copied", lambda: (torch.rand(72, 20).t(),), ({}, {"block_sizes": [16, 16]})),
+        Case("weights_transposed", lambda: (halves(100, 72), halves(120, 72).t()), ({"block_sizes": [32, 64, 16]},), of="matmul"),
+        Case("gated_by_itself", lambda: (torch.rand(20, 72),), ({}, {"block_sizes": [4, 16]})),
+    )
+}
+CASES = SEEN | UNSEEN | EDGES

@@ -28,7 +28,7 @@ def run(case, config, folder):
     path.write_text(re.sub(r"\blibdevice\.", "tl.math.", code))
     sys.path.insert(0, folder)
     module = importlib.import_module(path.stem)
-    getattr(module, case.name)(*case.arguments(), _launcher=launched)
+    getattr(module, case.kernel)(*case.arguments(), _launcher=launched)
     return counted["load"] + counted["store"]
 
 

@@ -198,18 +198,6 @@ def column_sums(x: torch.Tensor) -> torch.Tensor:
 
 
 @helion.kernel(autotune_effort="none")
-def running_sums(x: torch.Tensor) -> torch.Tensor:
-    """Of each row up to the end of its tile."""
-    out = torch.empty([x.size(0)], dtype=x.dtype, device=x.device)
-    for i in hl.tile(x.size(0)):
-        total = hl.zeros([i], dtype=torch.float32)
-        for j in hl.tile(0, i.end):
-            total = total + x[i, j].sum(1)
-        out[i] = total
-    return out
-
-
-@helion.kernel(autotune_effort="none")
 def first_ones(x: torch.Tensor) -> torch.Tensor:
     """Of a vector, the rest as zeros."""
     out = torch.empty_like(x)

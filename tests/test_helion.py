@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ with warnings.catch_warnings():
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from tests import helion_cases, helion_kernels, helion_unseen  # noqa: E402
+from tests import helion_cases, helion_edges, helion_kernels, helion_unseen  # noqa: E402
 
 CASES = helion_cases.CASES
 RUNS = [(name, n) for name, case in CASES.items() for n in range(len(case.configs))]
@@ -73,7 +74,8 @@ def interpreted(tmp_path_factory):
 
 @pytest.mark.parametrize(("name", "n"), RUNS)
 def test_requested_bytes_equal_the_interpreters(name, n, converted, interpreted):
-    assert converted(name, n).requested_bytes() == interpreted[name][n]
+    read, asked = converted(name, n).requested_bytes(), interpreted[name][n]
+    assert read < asked if name in TWICE else read == asked
 
 
 @pytest.mark.parametrize(("name", "n"), [(name, n) for name, n in RUNS if n < 2])
@@ -105,10 +107,14 @@ def _only_global(k):
 GATHERING = {"embedding": "weight", "cross_entropy": "flat"}
 
 
-@pytest.mark.parametrize("name", list(CASES))
+PARTLY = {"sums_before", "added_repeated_row"}
+"""Not all columns of the last rows; a row that is an array of equal rows, which the counts take as different."""
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in PARTLY])
 def test_arrays_are_those_of_helions_facts_and_are_touched_whole(name, converted, bound):
     k = converted(name)
-    facts = {f.tensor_name: f.accessed_numel * f.dtype.itemsize for f in bound(name).config_spec.memory_op_facts}
+    facts = {f.tensor_name: f.accessed_numel * f.dtype.itemsize for f in bound(name).config_spec.memory_op_facts if f.tensor_name}
     found: dict = {}
     for flow in traffic(k.kernel).bind(**k.sizes):
         if "dram" in (flow.source, flow.target):
@@ -135,8 +141,12 @@ def test_a_whole_space_is_priced_as_each_of_it_is(name, bound):
 
 UNEVEN = [("matmul", 2), ("gelu_product", 3)]
 """Blocks in uneven groups, and loads from addresses that are loaded: the Triton front end cannot count these."""
-COMPILED = [(n, c) for n, c in RUNS if n not in GATHERING and (n, c) not in UNEVEN]
-TWICE = [("two_products", 0), ("two_products", 1), ("welford", 2)]
+MINIMA = {"causal_attention", "running_sums", "sums_before", "nested_sums"}
+"""Loops to the end of a tile or of all tiles, whichever comes first: nor these."""
+ONE_STEP = ("welford", 2)
+"""Two loops of one step each load the same tile; Triton's compiler does it once."""
+COMPILED = [(n, c) for n, c in RUNS if n not in GATHERING and n not in MINIMA and (n, c) not in UNEVEN]
+TWICE = {"two_products", "gated_by_itself"}
 """A tile is loaded twice with no store between; Triton's compiler does it once."""
 
 
@@ -158,7 +168,7 @@ def code(bound, tmp_path_factory):
 @pytest.mark.parametrize(("name", "n"), COMPILED)
 def test_the_compiled_code_asks_for_the_same_bytes(name, n, converted, code):
     compiled, read = code(name, n).requested_bytes(), converted(name, n).requested_bytes()
-    assert compiled < read if (name, n) in TWICE else compiled == read
+    assert compiled < read if (name, n) == ONE_STEP else compiled == read
 
 
 def _shared_bytes(k):
@@ -204,19 +214,42 @@ def test_one_description_has_blocks_warps_and_stages_as_its_sizes(converted):
 
 
 REFUSED = {
-    "jagged_sum": (lambda: (torch.rand(100), torch.arange(0, 110, 10)), "_for_loop: a loop from 0 to longest"),
-    "running_sums": (lambda: (torch.rand(64, 64),), "_for_loop: a loop from 0 to tile_end"),
-    "column_sums": (lambda: (torch.rand(64, 64),), "operation atomic_add"),
-    "jagged_means": (lambda: (torch.rand(100, 40), torch.arange(0, 110, 10)), "_for_loop: a loop from"),
-    "first_ones": (lambda: (torch.rand(64),), "array x is masked by lt"),
+    "jagged_sum": (lambda: (torch.rand(100), torch.arange(0, 110, 10)), "for column in hl.tile", "a loop from 0 to longest"),
+    "column_sums": (lambda: (torch.rand(64, 64),), "hl.atomic_add", "operation atomic_add"),
+    "jagged_means": (lambda: (torch.rand(100, 40), torch.arange(0, 110, 10)), "for ", "a loop from"),
+    "first_ones": (lambda: (torch.rand(64),), "extra_mask=", "array x is masked by lt"),
+    "lower_half": (lambda: (torch.rand(64, 64),), "extra_mask=", "array x is masked by ge"),
+    "two_passes": (lambda: (torch.rand(64),), "for i in hl.tile", "2 loops over the grid"),
 }
 
 
 @pytest.mark.parametrize("name", list(REFUSED))
-def test_what_is_not_understood_is_named(name):
-    arguments, named = REFUSED[name]
-    with pytest.raises(UnsupportedError, match=f"Helion kernel {name}: .*{named}"):
-        from_helion(getattr(helion_unseen if name == "jagged_means" else helion_kernels, name).bind(arguments()))
+def test_what_is_not_understood_is_named_with_its_line(name):
+    arguments, source, named = REFUSED[name]
+    kernel = next(getattr(m, name) for m in (helion_kernels, helion_unseen, helion_edges) if hasattr(m, name))
+    with pytest.raises(UnsupportedError, match=f"Helion kernel {name}, .*{named}") as refused:
+        from_helion(kernel.bind(arguments()))
+    ((file, line),) = re.findall(r", (\w+\.py):(\d+): ", str(refused.value))
+    assert source in Path(__file__).with_name(file).read_text().splitlines()[int(line) - 1]
+
+
+def test_loops_to_a_tiles_end_that_cannot_be_counted_are_refused(bound):
+    space = HelionSpace(bound("remaining_sums"))
+    with pytest.raises(
+        UnsupportedError, match="a loop over tiles of 16 that starts or ends at the edge of a tile of 8; expected"
+    ):
+        space.kernel({"block_sizes": [8, 16, 8]})
+    x = torch.empty(20_000, 20_000, dtype=torch.float16)
+    space = HelionSpace(helion_edges.running_sums.bind((x,)))
+    configs = [{"block_sizes": [16, 16]}, {"block_sizes": [512, 512]}]
+    assert np.isnan(space.score(configs, "H100")).tolist() == [True, False]
+
+
+def test_causal_attention_takes_half_the_time(bound):
+    q = torch.empty(64, 2048, 64, dtype=torch.float16)
+    full, causal = (HelionSpace(k.bind((q, q, q))) for k in (helion_kernels.attention, helion_edges.causal_attention))
+    configs = [{"block_sizes": [1, 64, keys], "num_warps": 4, "num_stages": 2} for keys in (32, 64)]
+    assert causal.score(configs, "H100") / full.score(configs, "H100") == pytest.approx(0.55, abs=0.05)
 
 
 def test_a_configuration_is_analysed_in_less_than_20_ms(bound):

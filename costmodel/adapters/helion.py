@@ -49,7 +49,7 @@ def autotuning(
         seeds: how many of the candidates, the best by prediction, Helion's search starts from; a group that the model cannot
             tell apart may make them more.
         candidates: how many random configurations are priced, beside Helion's default.
-        measure_only: measure the seeds and nothing else: no search.
+        measure_only: measure the seeds, two at least, and nothing else: no search.
         options: of `Scorer`.
 
     Returns:
@@ -90,7 +90,7 @@ class _Search:
     ) -> None:
         given = None if device is None else made(device)
         self.pricer = cache(lambda live: given or _for_live(made, live))
-        self.seeds, self.candidates, self.measure_only = seeds, candidates, measure_only
+        self.seeds, self.candidates, self.measure_only = max(seeds, 2 if measure_only else 1), candidates, measure_only
         self.tuned: _Tuned | None = None
         self.seeded: dict[int, tuple[Any, list[Any]]] = {}
 

@@ -10,7 +10,7 @@ from functools import reduce
 from typing import Any, Literal
 
 from costmodel.dtypes import DTYPES
-from costmodel.frontends.helion.events import Axis, Effort, Event, Multiply, Reduce, Repeat, Tile, Touch, all_of, elements
+from costmodel.frontends.helion.events import Axis, Edge, Effort, Event, Multiply, Reduce, Repeat, Tile, Touch, all_of, elements
 from costmodel.frontends.helion.graphs import Reading
 from costmodel.frontends.helion.spreading import Derived, Spread, fragments, products, spread_of, whole
 from costmodel.ir import Builder, Comparison, Divisibility, Expr, Kernel, Work, ceil_div
@@ -35,6 +35,7 @@ class Building:
         self._derived: dict[str, Derived] = {"thread_registers": registers}
         self._spreads: dict[tuple[Tile, int], Spread] = {}
         self._position: dict[Axis, Any] = {}
+        self._number: dict[Axis, Expr] = {}
         self._arrays: dict[str, Any] = {}
         self._names: Counter[str] = Counter()
         self._given = {"threads": self._symbol("threads"), "stages": self._symbol("stages")}
@@ -83,7 +84,8 @@ class Building:
         tiles = [ceil_div(a.extent, self._length(a)) for a in grid]
         with k.blocks(*self._extents(tiles)) as blocks, k.threads(threads) as thread:
             found = self._tiles(blocks if isinstance(blocks, tuple) else (blocks,), tiles)
-            self._position |= {a: b * self._length(a) for a, b in zip(grid, found, strict=True)}
+            for axis, tile in zip(grid, found, strict=True):
+                self._place(axis, tile)
             self._body(self._reading.events, thread)
         params = (*self._given, *(n for s in self._spreads.values() for n in s.names()), *self._derived)
         return k.result(params, ())
@@ -114,9 +116,32 @@ class Building:
             left = left // count
         return (*found, left)
 
+    # -- loops to the edge of a tile
+
+    def _place(self, axis: Axis, tile: Expr) -> None:
+        """Remember which tile of an axis a program or a step is at."""
+        start = axis.low if isinstance(axis.low, int) else self._edge(axis.low)
+        self._number[axis], self._position[axis] = tile, start + tile * self._length(axis)
+
+    def _edge(self, edge: Edge) -> Any:
+        return self._position[edge.axis] + (self._length(edge.axis) if edge.end else 0)
+
+    def _steps(self, axis: Axis) -> Expr:
+        low, high = axis.low, axis.high
+        if isinstance(low, int) and high is None:
+            return ceil_div(axis.extent - low, self._length(axis))
+        outer = axis.edges()[0].axis
+        parts = self._derive(f"{axis.name}_in_{outer.name}", lambda given: outer.length(given) // axis.length(given))
+        if high is None:
+            return ceil_div(axis.extent, self._length(axis)) - self._number[outer] * parts
+        return parts if low != 0 else (self._number[outer] + int(high.end)) * parts
+
+    # -- accesses
+
     def _declare(self, touch: Touch) -> None:
         if touch.array not in self._arrays:
-            self._arrays[touch.array] = self._k.buffer(touch.array, touch.shape, DTYPES[touch.dtype], strides=touch.strides)
+            shape, strides = ([of[d] for d in _order(touch)] for of in (touch.shape, touch.strides))
+            self._arrays[touch.array] = self._k.buffer(touch.array, shape, DTYPES[touch.dtype], strides=strides)
 
     def _body(self, events: Sequence[Event], thread: Expr) -> None:
         efforts: dict[Tile, list[Effort]] = {}
@@ -137,17 +162,15 @@ class Building:
         self._efforts(efforts)
 
     def _repeat(self, event: Repeat, thread: Expr) -> None:
-        extent = ceil_div(event.axis.extent, self._length(event.axis))
+        axis = event.axis
         stages = self._given["stages"] if any(t.operand for t in all_of(Touch, event.body)) else 1
-        with self._k.serial(extent, f"tile_{event.axis.number}", stages=stages) as step:
-            self._position[event.axis] = step * self._length(event.axis)
+        with self._k.serial(self._steps(axis), f"tile_{axis.number}", stages=stages) as step:
+            self._place(axis, step)
             self._body(event.body, thread)
 
     def _name(self, text: str) -> str:
         self._names[text] += 1
         return text if self._names[text] == 1 else f"{text} #{self._names[text]}"
-
-    # -- accesses
 
     def _touch(self, touch: Touch, thread: Expr) -> None:
         k, item = self._k, DTYPES[touch.dtype]
@@ -162,8 +185,9 @@ class Building:
                 start = self._position.get(axis, 0) if axis.number is not None else 0
                 at[n] = start + inside[order.index(n)]
             checks: list[Comparison | bool] = [rest < 1] if spread.tile else [thread < 1]
-            checks += [at[n] < axis.extent for n, axis in enumerate(touch.tile) if not whole(axis)]
-            index = [self._index(touch, d, at) for d in range(len(touch.places))]
+            masked = [n for n, axis in enumerate(touch.tile) if not whole(axis) and any(p.scale for p in touch.places)]
+            checks += [at[n] < touch.tile[n].extent for n in masked]
+            index = [self._index(touch, d, at) for d in _order(touch)]
             stack.enter_context(k.when(*checks))
             reference = self._arrays[touch.array][tuple(index)].wide(wide)
             name = self._name(f"{'store' if touch.store else 'load'} {touch.array}")
@@ -283,6 +307,11 @@ class Building:
         share = self._derive(f"products_{number}", products(event))
         with k.unrolled(depth, "inner"):
             k.do(name, work=k.mma(share, 1, 1, item))
+
+
+def _order(touch: Touch) -> list[int]:
+    """An array's dimensions as they lie in memory, the fastest last."""
+    return sorted(range(len(touch.shape)), key=lambda d: (-(touch.strides[d] or 1 << 62), touch.shape[d]))
 
 
 def _product(sizes: dict[str, int], spread: Spread) -> int:

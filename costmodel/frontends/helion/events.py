@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["Axis", "Effort", "Event", "Multiply", "Place", "Reduce", "Repeat", "Tile", "Touch", "all_of", "elements"]
+__all__ = ["Axis", "Edge", "Effort", "Event", "Multiply", "Place", "Reduce", "Repeat", "Tile", "Touch", "all_of", "elements"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,10 @@ class Axis:
     """Elements of the whole dimension."""
     block: int | None
     """Elements of a tile, a power of two, where no configuration changes them."""
+    low: Edge | int = 0
+    """Where its loop starts."""
+    high: Edge | None = None
+    """Where its loop ends, if not at the extent."""
 
     @property
     def name(self) -> str:
@@ -28,6 +32,18 @@ class Axis:
     def length(self, sizes: dict[str, int]) -> int:
         """Elements of a tile for these sizes."""
         return sizes[self.name] if self.block is None else self.block
+
+    def edges(self) -> tuple[Edge, ...]:
+        """The tiles' edges at which its loop starts and ends."""
+        return tuple(e for e in (self.low, self.high) if isinstance(e, Edge))
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where a tile of an outer loop or of the grid begins or ends."""
+
+    axis: Axis
+    end: bool
 
 
 Tile = tuple[Axis, ...]
@@ -48,6 +64,7 @@ class Place:
     axis: Axis | None
     """None for one element."""
     scale: int
+    """0 where each element of the tile is the same one, and none is masked."""
     offset: int
     by_data: bool
     """Whether data say where; then the elements named are taken to follow each other from the first."""

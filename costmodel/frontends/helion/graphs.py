@@ -7,12 +7,14 @@ each access and the arithmetic between. Source: helion 1.5.1, `_compiler/device_
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from costmodel.errors import UnsupportedError
-from costmodel.frontends.helion.events import Axis, Effort, Event, Multiply, Place, Reduce, Repeat, Tile, Touch
+from costmodel.frontends.helion.events import Axis, Edge, Effort, Event, Multiply, Place, Reduce, Repeat, Tile, Touch
 from costmodel.frontends.helion.operations import DTYPE_NAMES, FREE, PRODUCTS, efforts
+from costmodel.frontends.helion.spreading import whole
 
 __all__ = ["Reader", "Reading"]
 
@@ -24,6 +26,8 @@ class Reading:
     grid: tuple[Axis, ...]
     """Axes of the grid, fastest first."""
     events: tuple[Event, ...]
+    bounded: tuple[Axis, ...]
+    """Axes whose loops start or end at a tile's edge."""
     notes: tuple[str, ...]
 
 
@@ -36,6 +40,8 @@ class Reader:
         self.axes: dict[int, Axis] = {}
         self.notes: list[str] = []
         self.graphs: list[Any] = []
+        self.bounded: list[Axis] = []
+        self.line = ""
 
     def read(self) -> Reading:
         """The grid and what a program does.
@@ -45,18 +51,25 @@ class Reader:
         """
         ir = self.bound.host_function.device_ir
         if len(ir.root_ids) != 1:
+            self._at(next(reversed(ir.graphs[ir.root_ids[1]].graph.nodes), None))
             raise self.unsupported(f"{len(ir.root_ids)} loops over the grid", "one hl.tile or hl.grid at the top")
         self.graphs = ir.build_codegen_graphs(self.config)
         numbers = list(ir.grid_block_ids[0])
         orders = [list(o) for o in self.config.loop_orders]
         order = next((o for o in orders if len(o) == len(numbers)), list(range(len(numbers))))
         grid = tuple(self.axis(numbers[n]) for n in order)
-        events = tuple(self._graph(self.graphs[ir.root_ids[0]].graph))
-        return Reading(grid, events, tuple(dict.fromkeys(self.notes)))
+        events = self._graph(self.graphs[ir.root_ids[0]].graph)
+        return Reading(grid, events, tuple(dict.fromkeys(self.bounded)), tuple(dict.fromkeys(self.notes)))
 
     def unsupported(self, what: str, expected: str) -> UnsupportedError:
-        """An error that names the kernel."""
-        return UnsupportedError(f"Helion kernel {self.name}: {what}; expected {expected}")
+        """An error that names the kernel and the line."""
+        return UnsupportedError(f"Helion kernel {self.name}{self.line}: {what}; expected {expected}")
+
+    def _at(self, node: Any) -> None:
+        """Remember the source line of a node."""
+        location = getattr(node, "meta", {}).get("location")
+        if location is not None:
+            self.line = f", {Path(location.filename).name}:{location.lineno}"
 
     # -- tiles
 
@@ -104,13 +117,33 @@ class Reader:
 
     # -- graphs
 
-    def _graph(self, graph: Any) -> Iterator[Event]:
-        for node in graph.nodes:
-            if node.op == "call_function":
-                yield from self._node(node)
+    def _graph(self, graph: Any) -> tuple[Event, ...]:
+        """What a body does; a tile that is loaded again with no store between is loaded once.
+
+        Source: what Triton 3.7.1 compiles (`test_the_compiled_code_asks_for_the_same_bytes`), with one eviction policy for both.
+        """
+        found: list[Event] = []
+        loads: dict[Touch, int] = {}
+        for event in (e for node in graph.nodes if node.op == "call_function" for e in self._node(node)):
+            if _stores(event):
+                loads.clear()
+            elif isinstance(event, Touch):
+                known = loads.setdefault(replace(event, operand=False), len(found))
+                if known < len(found):
+                    if event.operand:
+                        found[known] = event
+                    self.notes.append(
+                        f"array {event.array}: a tile that is loaded twice alike is loaded once, as Triton compiles it"
+                    )
+                    continue
+            found.append(event)
+        return tuple(found)
 
     def _node(self, node: Any) -> Iterator[Event]:
         name = _short(node.target)
+        self._at(node)
+        if name == "load" and _rearranged(node):
+            return
         if name in ("load", "store") and "memory_ops" in str(getattr(node.target, "__module__", "")):
             yield self._touch(node, store=name == "store")
         elif name == "_for_loop":
@@ -127,14 +160,39 @@ class Reader:
     def _loop(self, node: Any) -> Iterator[Event]:
         number, begins, ends, *_ = node.args
         info = self.graphs[number]
-        for at, end in zip(begins, ends, strict=True):
-            if at != 0 or (not isinstance(end, int) and not self._known(end)):
-                raise self.unsupported(f"{node.name}: a loop from {at} to {end}", "loops from 0 to a size")
-        axes = [self.axis(b) for b in info.block_ids]
-        body: tuple[Event, ...] = tuple(self._graph(info.graph))
+        axes = [self._looped(*loop) for loop in zip(info.block_ids, begins, ends, strict=True)]
+        body = self._graph(info.graph)
         for axis in reversed(axes):
             body = (Repeat(axis, body),)
         yield from body
+
+    def _looped(self, number: int, begin: Any, end: Any) -> Axis:
+        """The axis of a loop: from a number to a size, or up to a tile's edge, or from where a tile begins."""
+        number, low, high = self.env.canonical_block_id(number), self._edge(begin), self._edge(end)
+        if isinstance(high, Edge) and (low == 0 or low == Edge(high.axis, end=False)):
+            extent = high.axis.extent
+        elif isinstance(high, int) and (isinstance(low, int) or (low is not None and not low.end and low.axis.extent == high)):
+            extent, high = high, None
+        else:
+            expected = (
+                "loops between sizes, from 0 to a tile's begin or end, from a tile's begin to its end or to that of all tiles"
+            )
+            raise self.unsupported(f"a loop from {begin} to {end}", expected)
+        axis = Axis(number, max(extent, 1), self._fixed(self.env.block_sizes[number]), low, high)
+        self.axes[number] = axis
+        if axis.edges():
+            self.bounded.append(axis)
+            if not whole(axis):
+                self.notes.append("loops to the end of a tile take the steps of a full one at the last, for no bytes")
+        return axis
+
+    def _edge(self, value: Any) -> Edge | int | None:
+        """Where a loop starts or ends; None if it is neither a size nor a tile's edge."""
+        name = _short(value.target) if hasattr(value, "target") else ""
+        if name in ("tile_begin", "tile_end"):
+            number = self.env.resolve_block_id(value.args[0].meta["val"])
+            return Edge(self.axis(number), name == "tile_end")
+        return int(self.env.size_hint(value.meta["val"] if name else value)) if self._known(value) else None
 
     def _known(self, end: Any) -> bool:
         """Whether the end of a loop is a size that the arguments give."""
@@ -209,7 +267,7 @@ class Reader:
         places = []
         gathered = any(self._by_data(s) for s in node.args[1])
         for position, subscript in enumerate(node.args[1]):
-            places.append(self._place(array, held, position, subscript, gathered))
+            places.append(self._place(array, held, position, subscript, gathered, store))
         axes: list[Axis] = []
         dimensions: list[int | None] = []
         for place in places:
@@ -241,7 +299,11 @@ class Reader:
         number, scale, offset, single = _subscript_affine(self.env, self.bound.host_function, subscript)
         return None if number is None or offset is None or single else (number, scale, offset)
 
-    def _place(self, array: str, held: Any, position: int, subscript: Any, gathered: bool) -> Place:
+    def _place(self, array: str, held: Any, position: int, subscript: Any, gathered: bool, store: bool) -> Place:
+        if not store and self.env.known_equal(held.shape[position], 1):
+            affine = None if isinstance(subscript, slice) else self._affine(subscript)
+            alone = affine is None or any(not self.env.known_equal(n, 1) for n in held.shape)
+            return Place(None if affine is None or alone else self.axis(affine[0]), 0, 0, by_data=False)
         if isinstance(subscript, slice):
             if subscript != slice(None):
                 raise self.unsupported(f"array {array}: the slice {subscript}", "whole dimensions or tiles")
@@ -282,6 +344,16 @@ def _tensor(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return next((v for v in value if hasattr(v, "shape")), None)
     return value if hasattr(value, "shape") else None
+
+
+def _stores(event: Event) -> bool:
+    """Whether an event stores anything."""
+    return event.store if isinstance(event, Touch) else isinstance(event, Repeat) and any(_stores(e) for e in event.body)
+
+
+def _rearranged(node: Any) -> bool:
+    """Whether a load is of a value and not of an array: dimensions added to a tile's indices."""
+    return _short(node.args[0].target) != "_host_tensor" and all(s is None or s == slice(None) for s in node.args[1])
 
 
 def _short(target: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,8 +14,8 @@ from costmodel.cost import Cost, Scorer, estimate
 from costmodel.counts import traffic
 from costmodel.device import Device, find_device
 from costmodel.errors import CostModelError, SizeError, UnsupportedError
+from costmodel.frontends.helion.bounds import check_edges
 from costmodel.frontends.helion.building import GROUP, Building, Grid
-from costmodel.frontends.helion.events import Axis
 from costmodel.frontends.helion.graphs import Reader, Reading
 from costmodel.frontends.triton.compiling import compute_capability
 from costmodel.ir import Kernel
@@ -41,6 +42,10 @@ _MOST_BLOCKS = 65_535
 """Axes of a launch, and blocks along the second and third; Helion numbers blocks in one row. Source: the same."""
 
 
+_traffic = lru_cache(maxsize=64)(traffic)
+"""Configurations share a kernel: their counts differ in sizes alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class HelionKernel:
     """A Helion kernel as a configuration has it."""
@@ -54,7 +59,7 @@ class HelionKernel:
 
     def requested_bytes(self) -> int:
         """Bytes of the elements that the kernel loads and stores in global memory."""
-        flows = traffic(self.kernel).bind(**self.sizes)
+        flows = _traffic(self.kernel).bind(**self.sizes)
         return sum(int(f.requested_bytes) for f in flows if {f.source, f.target} == {"l1", "register"})
 
     def estimate(self, device: Device | str) -> Cost:
@@ -91,7 +96,8 @@ class HelionSpace:
                 length = info.from_config(config)
                 sizes[f"block_{n}"] = length if isinstance(length, int) else 1
             reading = self._read(config)
-            numbered, group = self._numbered(config, reading.grid, sizes)
+            check_edges(self.bound.kernel.name, reading, sizes)
+            numbered, group = self._numbered(config, reading, sizes)
             if numbered == "groups":
                 sizes[GROUP] = group
             building = self._building(reading, numbered)
@@ -110,14 +116,20 @@ class HelionSpace:
             told = str(error).partition("\n")[0]
             raise SizeError(f"Helion kernel {self.bound.kernel.name}: a configuration that Helion refuses: {told}") from None
 
-    def _numbered(self, config: Any, grid: Sequence[Axis], sizes: dict[str, int]) -> tuple[Grid, int]:
+    def _numbered(self, config: Any, reading: Reading, sizes: dict[str, int]) -> tuple[Grid, int]:
         """How blocks are numbered, and how many are taken together; 0 where they are described one after the other instead."""
+        grid = reading.grid
         tiles = [-(-a.extent // a.length(sizes)) for a in grid]
         wanted = max(config.config.get("l2_groupings") or (1,))
         group = min(wanted, tiles[0])
         if group > 1 and len(grid) == 2 and tiles[0] % group == 0 and max(tiles[1], tiles[0] // group) <= _MOST_BLOCKS:
             return "groups", group
         fits = len(grid) <= _GRID_AXES and all(n <= _MOST_BLOCKS for n in tiles[1:])
+        if reading.bounded and not fits:
+            raise UnsupportedError(
+                f"Helion kernel {self.bound.kernel.name}: a loop that starts or ends at a tile's edge, in a grid of {tiles}; "
+                f"expected at most {_GRID_AXES} axes, and {_MOST_BLOCKS} tiles along the second and third"
+            )
         return "axes" if fits else "row", int(group == 1)
 
     def score(self, configs: Iterable[Any], device: Device | str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -136,7 +148,7 @@ class HelionSpace:
             sizes.append(found.sizes)
         result = np.array(seconds)
         for kernel, rows, sizes in groups.values():
-            result[rows] = Scorer(kernel, device).score(pd.DataFrame(sizes)).seconds
+            result[rows] = _seconds(Scorer(kernel, device), pd.DataFrame(sizes))
         return result
 
     def _check(self, config: Any) -> None:
@@ -190,6 +202,17 @@ def _once(known: dict[_K, _V | CostModelError], key: _K, make: Callable[[], _V])
     if isinstance(found, CostModelError):
         raise found
     return found
+
+
+def _seconds(scorer: Scorer, table: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Prices of a table; NaN for rows that cannot be counted, which are found by halving it."""
+    try:
+        return scorer.score(table).seconds
+    except UnsupportedError:
+        if len(table) == 1:
+            return np.array([np.nan])
+    half = len(table) // 2
+    return np.concatenate([_seconds(scorer, table[:half]), _seconds(scorer, table[half:])])
 
 
 def _notes(config: Any, *, ungrouped: bool) -> tuple[str, ...]:

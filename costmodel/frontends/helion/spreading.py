@@ -67,13 +67,15 @@ def spread_of(touch: Touch, itemsize: int) -> tuple[tuple[int, ...], int]:
     steps: dict[int, int] = {}
     for place, stride, n in zip(touch.places, touch.strides, touch.dimensions, strict=True):
         if n is not None:
-            steps[n] = min(steps.get(n, 1 << 62), abs(stride * place.scale) if not place.by_data else 1 << 61)
+            step = abs(stride * place.scale) if not place.by_data else 1 << 61
+            steps[n] = min(steps.get(n, 1 << 62), step or 1 << 61)  # a dimension that repeats itself is not side by side
     order = tuple(sorted(range(len(touch.tile)), key=lambda n: (steps[n], -n)))
     if not order or steps[order[0]] != 1:
         return order, 1
     others = [s for s, n in zip(touch.strides, touch.dimensions, strict=True) if n != order[0]]
     offsets = [p.offset * s for p, s in zip(touch.places, touch.strides, strict=True)]
-    return order, math.gcd(max(WIDEST_BYTES // itemsize, 1), *others, *offsets, touch.tile[order[0]].extent)
+    ends = [e for e in (touch.tile[order[0]].low, touch.tile[order[0]].extent) if isinstance(e, int)]
+    return order, math.gcd(max(WIDEST_BYTES // itemsize, 1), *others, *offsets, *ends)
 
 
 def _matrix_warps(product: Multiply, sizes: dict[str, int]) -> tuple[int, int]:
@@ -116,8 +118,10 @@ def products(event: Multiply) -> Derived:
 def whole(axis: Axis) -> bool:
     """Whether all tiles of an axis are full, whatever their length: its extent is a power of two that tiles do not exceed."""
     if axis.block is not None:
-        return axis.extent % axis.block == 0
-    return axis.extent >= LARGEST_OVERSHOOT and axis.extent & (axis.extent - 1) == 0
+        return axis.extent % axis.block == 0 and axis.low == 0
+    return (
+        axis.extent >= LARGEST_OVERSHOOT and axis.extent & (axis.extent - 1) == 0 and not (isinstance(axis.low, int) and axis.low)
+    )
 
 
 LARGEST_OVERSHOOT = 64
