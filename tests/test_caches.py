@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from costmodel import Scorer
+from costmodel import Scorer, estimate, kernel
 from costmodel.charges.caches import check_share
 from costmodel.cost import DatasetMapping, dataset_mapping
 from costmodel.device import find_device
+from costmodel.dtypes import f16, f32
 
 STAR_UPDATES = 632 * 504 * 504
 
@@ -147,3 +148,31 @@ def test_check_bits_come_with_every_burst():
     bursts = np.array([32.0, 64.0, 128.0, 4096.0])
     assert check_share(bursts, k40).tolist() == [2.0, 1.5, 1.25, 1.125]
     assert check_share(bursts, titan).tolist() == [1.0] * 4
+
+
+def triangle(shared_bytes: int, causal: bool):
+    """Rows of blocks that read all keys of a head, or only those up to their own: heads along x, as they are launched first."""
+
+    @kernel(name="triangle")
+    def reads(k, *, H, S, B):
+        if shared_bytes:
+            k.shared_bytes_per_block(shared_bytes)
+        keys, out = k.buffer("keys", (H, S, 128), f16), k.buffer("out", (H, S), f32)
+        with k.blocks(H, S // B) as (h, m), k.threads(128) as t:
+            with k.serial(m + 1 if causal else S // B) as j, k.serial(B) as r:
+                k.load(keys[h, j * B + r, t])
+            k.store(out[h, m * B + t])
+
+    return estimate(reads, "H100", H=64, S=4096, B=128).levels[-1]
+
+
+@pytest.mark.parametrize("shared_bytes", [0, 120 * 1024])
+def test_loops_of_uneven_length_read_everything_once_and_as_often_as_even_ones_do_in_proportion(shared_bytes):
+    """64 heads of 1 MiB do not fit L2. At once, all blocks read each step together; one block to an SM, each wave reads anew."""
+    even, uneven = triangle(shared_bytes, causal=False), triangle(shared_bytes, causal=True)
+    distinct = 64 * 4096 * 128 * 2
+    assert uneven.transferred_bytes >= distinct
+    if not shared_bytes:
+        assert even.transferred_bytes == pytest.approx(uneven.transferred_bytes) == pytest.approx(distinct, rel=0.02)
+    else:
+        assert 0.3 < uneven.transferred_bytes / even.transferred_bytes < (32 + 1) / 2 / 32 + 0.05

@@ -17,7 +17,7 @@ PAGE = Path(frontends.__file__).with_name("README.md").read_text(encoding="utf-8
 EXAMPLES = dict(re.findall(r"^## (\w+)\n.*?^```python\n(.*?)^```", PAGE, re.M | re.S))
 PRINTED = {
     "einsum": r"seconds .*\n0 +4096",
-    "Triton": r"^\d+ scaled on .*\n?.*h100_sxm",
+    "Triton": r"^\d+ scaled \(.*compiled for sm_90\) on .*h100_sxm",
     "Helion": r"^scaled on (.|\n)*\[[\d.e-]+ [\d.e-]+ [\d.e-]+\]",
     "luminal": r"^[\d.e-]+$",
     "tinygrad": r"h100_sxm",

@@ -8,7 +8,7 @@ import sympy
 
 from costmodel.cost.footprints import FootprintPlan, StepPlan, footprint_plan
 from costmodel.cost.fresh import FreshPlan, fresh_plan
-from costmodel.cost.scopes import common_depth, in_step, inside
+from costmodel.cost.scopes import common_depth, in_step, inside, inside_a_wave
 from costmodel.cost.sharing import Role
 from costmodel.cost.sheet import Sheet
 from costmodel.cost.trips import mean_extent
@@ -154,7 +154,7 @@ def access_plan(
         plan = touched(inside(site, depth), sheet)
         straight = depth < len(serial) and all(loop.unroll != 1 for loop in serial[depth:])
         scopes.append(ScopePlan(plan, sheet.add(passes), tuple(loop.index.name for loop in serial[:depth]), straight))
-        passes_of_wave.append(touched((*blocks, *inside(site, depth)), waves))
+        passes_of_wave.append(touched((*blocks, *inside_a_wave(site, depth)), waves))
     together = footprint(kernel, site, access, (*blocks, *inside(site, 0)))
     step = StepPlan(tuple(waves.add(e) for e in together.steps[::2]), tuple(waves.add(e) for e in together.steps[1::2]))
     threads, whole = inside(site, len(serial)), touched(site.loops, sheet)
@@ -165,7 +165,7 @@ def access_plan(
         scopes=tuple(scopes),
         wave=tuple(passes_of_wave),
         singly=footprint_plan((union.singly(kernel, threads),), site, threads, sheet) if kind == "load" else None,
-        span=touched((*blocks, *inside(site, 0)), spans),
+        span=touched((*blocks, *inside_a_wave(site, 0)), spans),
         step=step,
         whole=whole,
         tile=_tile(site, access),

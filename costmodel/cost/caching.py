@@ -215,6 +215,7 @@ def _missed(
         for (span, times, _), lost in zip(outer, outer_lost, strict=True):
             fetched = reused(fetched, span[id(t.plan)] * np.maximum(times, 1.0), lost)
         fetched = reused(fetched, t.footprint_bytes, whole_lost)
+        fetched = np.maximum(fetched, np.minimum(t.footprint_bytes, t.l2_bytes * coarser))  # where loops are of uneven length
         first = np.minimum(fetched, t.footprint_bytes)
         own_part = shared[t.plan.access.buffer.name] / np.maximum(alone.get(t.plan.access.buffer.name, _nothing()), 1.0)
         t.dram_bytes = first * np.minimum(own_part, 1.0) * between[t.plan.access.buffer.name][1] + (fetched - first)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from costmodel.ir import Loop, Site
-from costmodel.symbols import size
+import sympy
 
-__all__ = ["WAVE", "common_depth", "in_step", "inside"]
+from costmodel.cost.trips import mean_extent
+from costmodel.ir import Loop, Site
+from costmodel.symbols import FloorDiv, Maximum, size
+
+__all__ = ["WAVE", "common_depth", "in_step", "inside", "inside_a_wave"]
 
 WAVE = ("wave_x", "wave_y", "wave_z")
 """Columns that give the blocks of one wave along x, y, z."""
@@ -16,6 +19,17 @@ WAVE = ("wave_x", "wave_y", "wave_z")
 def inside(site: Site, depth: int) -> tuple[Loop, ...]:
     """The threads of a block, and its serial loops but for the outermost `depth`."""
     return (*(loop for loop in site.loops if loop.kind == "thread"), *site.serial()[depth:])
+
+
+def inside_a_wave(site: Site, depth: int) -> tuple[Loop, ...]:
+    """The same; waves start anywhere, so loops whose length depends on the block are at least as long as in the middle block."""
+    blocks = {loop.index for loop in site.loops if loop.kind == "block"}
+    return tuple(
+        replace(loop, extent=Maximum(loop.extent, FloorDiv(*sympy.fraction(sympy.together(mean_extent(loop, site.loops))))))
+        if loop.extent.free_symbols & blocks
+        else loop
+        for loop in inside(site, depth)
+    )
 
 
 def in_step(site: Site) -> tuple[Loop, ...]:

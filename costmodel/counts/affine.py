@@ -84,7 +84,9 @@ def dense_extent(coefficients: Mapping[sympy.Symbol, sympy.Expr], loops: Mapping
 
 
 def largest_extent(extent: sympy.Expr, box: Mapping[sympy.Symbol, sympy.Expr]) -> sympy.Expr:
-    """The largest value of an affine extent over a box of extents; at least 1."""
+    """The largest value of an extent, affine or the larger or smaller of such, over a box of extents; at least 1."""
+    if isinstance(extent, Maximum | Minimum):
+        return extent.func(*(largest_extent(e, box) for e in extent.args))
     coefficients, largest = affine_terms(extent, set(box)) or ({}, extent)
     for i, c in coefficients.items():
         largest += Maximum(c * (box[i] - 1), sympy.Integer(0)) if not c.is_positive else c * (box[i] - 1)
