@@ -395,7 +395,7 @@ def test_helion_can_measure_the_best_only(monkeypatch, tmp_path, bodies, seeds):
 @pytest.mark.parametrize(
     ("body", "given", "told"),
     [
-        ("split_product", ("H100",), "21 of 21 .* kernel split_product: operation atomic_add"),
+        ("split_product", ("H100",), r"21 of 21 .* kernel split_product, helion_product\.py:\d+: operation atomic_add"),
         ("product", ("MI300X",), "21 of 21 .* compute capability"),
         ("product", (), "unknown GPU 'tensors on the cpu'"),
         ("product", ("H100", unlike_any, {"N": 1 << 20, "B": "num_warps"}), "21 of 21 .*WIDTH"),
