@@ -304,3 +304,27 @@ def test_blocks_launched_in_one_row_may_be_many(converted):
     assert k.estimate("H100", n=1024).seconds == pytest.approx(k.requested_bytes(n=1024) / 3.35e12, rel=0.3)
     with pytest.raises(SizeError, match="blocks along x, at most 2147483647"):
         k.estimate("H100", n=1 << 22)
+
+
+def test_rows_walked_backwards_cost_what_they_do_forwards(converted):
+    """`n - 1 - i` of row r is no `-1 - i` of row r + 1, of an array with a single column."""
+    forward, backward = (
+        converted(name, FLAT | {"n": "i32:16"}, {"B": 1024}, (2048,)) for name in ("forward_rows", "backward_rows")
+    )
+    there, back = forward.estimate("H100", n=65536), backward.estimate("H100", n=65536)
+    assert back.seconds == pytest.approx(there.seconds, rel=0.05)
+    assert back.levels[-1].transferred_bytes == there.levels[-1].transferred_bytes == 2 * 2048 * 65536 * 4
+
+
+def test_an_index_that_ends_at_the_next_row_is_of_its_own(converted):
+    k = converted("last_piece", FLAT, {"B": 1024}, (4096,))
+    assert k.estimate("H100", n=7).levels[-1].footprint_bytes == pytest.approx(2 * 4096 * 1024 * 4)
+
+
+def test_a_stride_that_only_the_call_knows_parts_elements_by_as_much(converted):
+    """Sectors of 32 bytes (64 from memory) hold 8 (16) elements side by side, and half as many of every other one."""
+    k = converted("every_other", FLAT | {"step": "i32"}, {"B": 1024}, lambda m: (-(-m["n"] // m["B"]),))
+    n = 1 << 26
+    memory = [k.estimate("H100", n=n, step=step).levels[-1] for step in (1, 2, 4)]
+    assert [m.footprint_bytes for m in memory] == pytest.approx([8 * n, 12 * n, 20 * n], rel=0.01)
+    assert [m.transferred_bytes for m in memory[:2]] == pytest.approx([8 * n, 12 * n], rel=0.01)

@@ -125,3 +125,29 @@ def rows_in_pieces(x, out, n, B: tl.constexpr):
     row, piece = tl.program_id(0) // (n // B), tl.program_id(0) % (n // B)
     at = row * n + piece * B + tl.arange(0, B)
     tl.store(out + at, tl.load(x + at))
+
+
+@triton.jit
+def forward_rows(x, out, n, B: tl.constexpr):
+    for i in range(0, n, B):
+        at = tl.program_id(0) * n + i + tl.arange(0, B)
+        tl.store(out + at, tl.load(x + at))
+
+
+@triton.jit
+def backward_rows(x, out, n, B: tl.constexpr):
+    for i in range(0, n, B):
+        at = tl.program_id(0) * n + n - 1 - i - tl.arange(0, B)
+        tl.store(out + at, tl.load(x + at))
+
+
+@triton.jit
+def last_piece(x, out, n, B: tl.constexpr):
+    at = (tl.program_id(0) + 1) * n * B - B + tl.arange(0, B)
+    tl.store(out + tl.program_id(0) * B + tl.arange(0, B), tl.load(x + at))
+
+
+@triton.jit
+def every_other(x, out, n, step, B: tl.constexpr):
+    at = tl.program_id(0) * B + tl.arange(0, B)
+    tl.store(out + at, tl.load(x + at * step, mask=at < n), mask=at < n)

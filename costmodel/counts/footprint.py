@@ -65,9 +65,10 @@ def footprint(kernel: Kernel, site: Site, access: Access, over: tuple[Loop, ...]
         forms += part.forms
         scale = access.buffer.strides[members[0]] if len(members) == 1 else sympy.Integer(1)
         own = part.forms[0] if part.forms else (sympy.Integer(1), part.elements)
-        steps += [e for c, n in zip(own[::2], own[1::2], strict=True) for e in (c * scale, n)]
+        scaled = [e for c, n in zip(own[::2], own[1::2], strict=True) for e in (c * scale, n)]
+        steps += scaled
         if len(dims) - 1 in members:
-            row = part.forms[0] if part.forms else (access.buffer.strides[-1], part.elements)
+            row = tuple(scaled)
     return Footprint(elements, certain and len(used_guards) == len(guards), tuple(forms), tuple(equal), row, tuple(steps))
 
 

@@ -1,12 +1,14 @@
 """Global arrays as the kernel walks over them: a flat offset split into dimensions, one for each stride.
 
 The terms of an offset that share a product of sizes as their factor belong to one dimension with that stride, if an index moves
-along it; terms with numbers alone make up the last one. Sizes that are only added are offsets: along the slowest dimension whose
-stride divides them. Extents are what masks say, else how far the kernel reaches.
+along it; terms with numbers alone make up the last one, if there are any. Sizes that are only added are offsets: along the
+slowest dimension whose stride divides them, but for what a faster one that is walked backwards starts from. Extents are what
+masks say, else how far the kernel reaches.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,7 +39,31 @@ def split(algebra: Algebra, offset: Polynomial, strides: Iterable[Stride]) -> di
             sizes = max((s for s in strides if not Counter(s) - Counter(m)), key=len, default=())
             index = tuple(sorted((Counter(m) - Counter(sizes)).elements()))
         found.setdefault(sizes, {})[index] = c
-    return {stride: Polynomial(terms) for stride, terms in found.items()}
+    return _borrowed(algebra, {stride: Polynomial(terms) for stride, terms in found.items()})
+
+
+def _borrowed(algebra: Algebra, along: dict[Stride, Polynomial]) -> dict[Stride, Polynomial]:
+    """`n - 1 - i` of row r, rather than `-1 - i` of row r + 1: whole strides that a slower index adds start a backward walk."""
+    for fast in sorted(along, key=len):
+        down = any(c < 0 and m for m, c in along[fast].terms.items()) or _before_the_start(algebra, along[fast])
+        slower = [s for s in along if len(s) > len(fast) and not Counter(fast) - Counter(s)]
+        start = next((s for s in sorted(slower, key=len) if along[s].terms.get((), 0) > 0), None)
+        if down and start is not None and not any(c > 0 and not _parts(algebra, m)[1] for m, c in along[fast].terms.items()):
+            whole = Polynomial.of(along[start].terms[()])
+            ratio = Polynomial({tuple(sorted((Counter(start) - Counter(fast)).elements())): 1})
+            along = {**along, start: along[start] - whole, fast: along[fast] + whole * ratio}
+    return along
+
+
+def _before_the_start(algebra: Algebra, p: Polynomial) -> bool:
+    """Whether an index is seen to be negative wherever it is."""
+    top = 0
+    for m, c in p.terms.items():
+        tops = [algebra.ranges.get(atom, (None, None))[1] for atom in m]
+        if c > 0 and None in tops:
+            return False
+        top += c * math.prod(t for t in tops if t is not None) if c > 0 or not m else 0
+    return top < 0
 
 
 def _parts(algebra: Algebra, monomial: tuple[str, ...]) -> tuple[Stride, tuple[str, ...]]:
@@ -56,7 +82,9 @@ def dimensions(
     """The dimensions of an array that these offsets under these conditions reach; `ends` are the largest values of indices."""
     touches = list(touches)
     parts = (_parts(algebra, m) for offset, _ in touches for m in offset.terms)
-    strides = sorted({sizes for sizes, index in parts if index} | {()}, key=lambda s: (-len(s), s))
+    moved = {sizes for sizes, index in parts if index}
+    plain = any(not m for offset, _ in touches for m in offset.terms)
+    strides = sorted(moved | ({()} if plain or not moved else set()), key=lambda s: (-len(s), s))
     extents = dict.fromkeys(strides, ONE)
     for offset, conditions in touches:
         for stride, index in split(algebra, offset, strides).items():
