@@ -176,3 +176,26 @@ def test_loops_of_uneven_length_read_everything_once_and_as_often_as_even_ones_d
         assert even.transferred_bytes == pytest.approx(uneven.transferred_bytes) == pytest.approx(distinct, rel=0.02)
     else:
         assert 0.3 < uneven.transferred_bytes / even.transferred_bytes < (32 + 1) / 2 / 32 + 0.05
+
+
+def two_passes(row: int, first: int, second: int):
+    """Each block reads its row of single-precision elements twice, in steps of so many."""
+
+    @kernel(name="two_passes")
+    def reads(k, *, R, N):
+        x, y = k.buffer("x", (R, N), f32), k.buffer("y", (R, 256), f32)
+        with k.blocks(R) as i, k.threads(256) as t:
+            for step in (first, second):
+                with k.serial(N // step) as trip, k.unrolled(step // 256) as part:
+                    k.load(x[i, trip * step + part * 256 + t])
+            k.store(y[i, t])
+
+    return estimate(reads, "H100", R=1 << 16, N=row).levels[-1].transferred_bytes / ((1 << 16) * row * 4)
+
+
+@pytest.mark.parametrize(("row", "passes"), [(1 << 18, 2.0), (1 << 10, 1.0)])
+def test_a_second_pass_in_other_steps_finds_in_l2_what_one_in_the_same_steps_does(row, passes):
+    """Rows of 1 MiB of all resident blocks are far beyond L2; rows of 4 KiB fit (with a quarter as much for what is stored)."""
+    same, other = two_passes(row, 1024, 1024), two_passes(row, 1024, 512)
+    assert other == pytest.approx(same, rel=0.1)
+    assert passes <= other <= passes + 0.3

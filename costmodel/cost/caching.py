@@ -185,7 +185,7 @@ def _missed(
     whole_lost = lost_by_age(_total(layers), capacity)
     inner_lost = {loops: lost_by_age(size, capacity) for loops, size in sets.items()}
     loads = [t for t in used if t.plan.kind == "load"]
-    alone, shared = _summed(loads), united_bytes(loads)
+    own_part, in_loops, around = _own_part(loads), _own_part_in_loops(loads), _around(loads)
     stored, together = _stored(used, steps), np.maximum(concurrent, 1.0)
     touched: dict[int, tuple[dict[_Loops, Floats], dict[_Loops, Floats]]] = {}
     for t in used:
@@ -217,9 +217,11 @@ def _missed(
         fetched = reused(fetched, t.footprint_bytes, whole_lost)
         fetched = np.maximum(fetched, np.minimum(t.footprint_bytes, t.l2_bytes * coarser))  # where loops are of uneven length
         first = np.minimum(fetched, t.footprint_bytes)
-        own_part = shared[t.plan.access.buffer.name] / np.maximum(alone.get(t.plan.access.buffer.name, _nothing()), 1.0)
-        t.dram_bytes = first * np.minimum(own_part, 1.0) * between[t.plan.access.buffer.name][1] + (fetched - first)
-        names = [s.loops for s in scopes]
+        name, names = t.plan.access.buffer.name, [s.loops for s in scopes]
+        shared = in_loops[names[-1]][name] - own_part[name]  # with other loops, through other indices
+        lost = lost_by_age(own[around[name]], capacity)
+        first_part = own_part[name] * between[name][1] + np.maximum(shared, 0.0) * lost
+        t.dram_bytes = first * first_part + (fetched - first)
         if t.plan.repeats is not None:
             in_block, in_wave = (sizes[t.plan.around] for sizes in touched[id(t.plan.repeats)])
             depth, written = len(t.plan.around), stored.get(t.plan.around, _nothing())  # while they keep what they read
@@ -344,6 +346,29 @@ def united_bytes(used: Sequence[AccessTotals]) -> dict[str, Floats]:
     """Distinct bytes of each buffer: accesses of one buffer overlap, and touch no more than all of it."""
     sizes = {t.plan.access.buffer.name: np.maximum(t.array_bytes, t.footprint_bytes) for t in used}
     return {name: np.minimum(total, sizes[name]) for name, total in _summed(used).items()}
+
+
+def _own_part(loads: Sequence[AccessTotals]) -> dict[str, Floats]:
+    """Distinct bytes of each buffer over those that its loads touch, shared bytes counted by each."""
+    alone, distinct = _summed(loads), united_bytes(loads)
+    return {name: np.minimum(distinct[name] / np.maximum(alone[name], 1.0), 1.0) for name in distinct}
+
+
+def _own_part_in_loops(loads: Sequence[AccessTotals]) -> dict[_Loops, dict[str, Floats]]:
+    """The same among the loads that stand in the same serial loops, by these loops."""
+    beside: dict[_Loops, list[AccessTotals]] = {}
+    for t in loads:
+        beside.setdefault(t.plan.scopes[-1].loops, []).append(t)
+    return {loops: _own_part(members) for loops, members in beside.items()}
+
+
+def _around(loads: Sequence[AccessTotals]) -> dict[str, int]:
+    """How many serial loops are around all loads of each buffer."""
+    shared: dict[str, set[_Loops]] = {}
+    for t in loads:
+        scopes = {s.loops for s in t.plan.scopes}
+        shared[t.plan.access.buffer.name] = shared.get(t.plan.access.buffer.name, scopes) & scopes
+    return {name: len(common) - 1 for name, common in shared.items()}
 
 
 def _burst_bytes(t: AccessTotals, in_step: Any, device: Device) -> Floats:
