@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costmodel import kernel
+from costmodel import estimate, kernel
 from costmodel.counts import executions
+from costmodel.counts.affine import largest_extent
 from costmodel.dtypes import f32
 from costmodel.errors import UnsupportedError
 from costmodel.ir import maximum, minimum
-from costmodel.symbols import compile_program
+from costmodel.symbols import CeilDiv, Mod, compile_program, index
 from tests import oracle
 
 FORMS = {
@@ -84,3 +86,33 @@ def test_a_divisor_that_moves_is_refused():
     traced = description.trace()
     with pytest.raises(UnsupportedError, match="not affine"):
         executions(traced, *traced.statements())
+
+
+@kernel
+def product_of_indices(k, *, N, H):
+    a = k.buffer("a", (N * H, 32), f32)
+    with (
+        k.blocks(N) as b,
+        k.threads(32) as t,
+        k.serial(H) as h,
+        k.serial(b * h) as j,
+    ):
+        k.copy(a[j, t], a[j, t], "in place")
+
+
+@pytest.mark.parametrize(("n", "h"), [(3, 2), (7, 5), (200, 9)])
+def test_a_loop_as_long_as_a_product_of_outer_indices_is_counted_and_priced(n, h):
+    passes = sum(b * i for b in range(n) for i in range(h))
+    cost = estimate(product_of_indices, "H100", N=n, H=h)
+    assert [a.requested_bytes for a in cost.accesses] == [passes * 32 * 4] * 2
+    assert 0 < cost.seconds < float("inf")
+
+
+def test_the_largest_extent_is_no_less_than_any_of_the_box():
+    i, j, boxed = index("i"), index("j"), {index("i"): sympy.Integer(4), index("j"): sympy.Integer(5)}
+    three = sympy.Integer(3)
+    exact = (i * j, i * i * j + 2, 9 - i * j, i * (3 - j), CeilDiv(i * j + 1, three), i * Mod(j, three))
+    for extent in (*exact, i * (3 - i)):
+        largest = max(int(extent.subs({i: a, j: b})) for a in range(4) for b in range(5))
+        bound = int(largest_extent(extent, boxed))
+        assert largest == bound if extent in exact else largest < bound, extent

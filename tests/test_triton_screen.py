@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from costmodel.errors import DescriptionError, SizeError, UnsupportedError
+from costmodel.errors import CostModelError, DescriptionError, SizeError, UnsupportedError
 from costmodel.frontends.triton import (
     TritonKernel,
     compiling,
@@ -232,3 +232,13 @@ def test_sizes_and_shares_are_checked(tmp_path):
         with pytest.raises(SizeError, match="compile_top="):
             ranked([{"BLOCK": 256}], tmp_path, case, compile_top=top)
     assert rank_triton_configurations(triton_kernels.vector_add, case.signature, [], case.grid, "H100", case.sizes) == []
+
+
+def test_a_fault_of_the_model_names_the_configuration(monkeypatch):
+    def failing(*_, **__):
+        raise KeyError("block_x")
+
+    monkeypatch.setattr("costmodel.frontends.triton.many.Scorer", failing)
+    with pytest.raises(CostModelError, match=r"matmul: .*'BM': 128.*'num_stages': 3.*KeyError: 'block_x'") as raised:
+        ranked([launch(128, 128, 64, 3, 8)], False)
+    assert isinstance(raised.value.__cause__, KeyError)

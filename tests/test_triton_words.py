@@ -142,6 +142,15 @@ def test_sizes_that_cannot_be_enumerated_are_told_without_advice_on_descriptions
     assert "k.when" not in str(refused.value)
 
 
+@pytest.mark.parametrize("resources", ["estimated", "compiled"])
+def test_warps_with_work_of_their_own_are_refused_by_line(resources):
+    types = {**dict.fromkeys("abc", "*fp16"), **dict.fromkeys("MNK", "i32:16")}
+    tiles = {"BM": 64, "BN": 64, "BK": 32}
+    line = line_of("warp_specialize=True")
+    with pytest.raises(UnsupportedError, match=rf"specialised: .*triton_words\.py:{line} \(ttg\.warp_specialize\)"):
+        from_triton(triton_words.specialised, types, tiles, (4, 4), target="B200", cache=False, resources=resources)
+
+
 def test_functions_that_are_called_are_refused_by_line(converted):
     with pytest.raises(
         UnsupportedError, match=rf"triton_words\.py:{line_of('_apart(x, out, tl.')} \(tt\.call\): _apart is not inlined"

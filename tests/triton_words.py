@@ -151,3 +151,16 @@ def last_piece(x, out, n, B: tl.constexpr):
 def every_other(x, out, n, step, B: tl.constexpr):
     at = tl.program_id(0) * B + tl.arange(0, B)
     tl.store(out + at, tl.load(x + at * step, mask=at < n), mask=at < n)
+
+
+@triton.jit
+def specialised(a, b, c, M, N, K, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
+    """Warps that load and warps that multiply."""
+    rows = tl.make_tensor_descriptor(a, shape=[M, K], strides=[K, 1], block_shape=[BM, BK])
+    columns = tl.make_tensor_descriptor(b, shape=[N, K], strides=[K, 1], block_shape=[BN, BK])
+    out = tl.make_tensor_descriptor(c, shape=[M, N], strides=[N, 1], block_shape=[BM, BN])
+    m, n = tl.program_id(0) * BM, tl.program_id(1) * BN
+    total = tl.zeros((BM, BN), tl.float32)
+    for k in tl.range(0, tl.cdiv(K, BK), warp_specialize=True, num_stages=3):
+        total = tl.dot(rows.load([m, k * BK]), columns.load([n, k * BK]).T, total)
+    out.store([m, n], total.to(tl.float16))

@@ -126,7 +126,14 @@ class Pricer:
     """
 
     def __init__(
-        self, kernel: Kernels, device: Device | str, sizes: Sizes | None = None, *, host: str = "the host", **options: Any
+        self,
+        kernel: Kernels,
+        device: Device | str,
+        sizes: Sizes | None = None,
+        *,
+        host: str = "the host",
+        remedy: str = "correct the description or `sizes`, or leave such configurations out",
+        **options: Any,
     ) -> None:
         """Take a kernel, a device, and how configurations become arguments.
 
@@ -135,6 +142,7 @@ class Pricer:
             device: a device or its name.
             sizes: see `Sizes`; None if the host's parameters have the names of the arguments.
             host: its name, for the warning.
+            remedy: what the user can do about what is not modelled, for the warning.
             options: of `Scorer`: `registers`, `spilled` (numbers, or names that `sizes` gives), `warm`, `without`.
 
         Raises:
@@ -143,7 +151,7 @@ class Pricer:
             SizeError: `sizes` names what is no argument, or an option is out of range.
         """
         self.device = device if isinstance(device, Device) else find_device(device)
-        self.host = host
+        self.host, self.remedy = host, remedy
         self._options = options
         self._sizes: Sizes = {} if sizes is None else sizes
         self._warned = False
@@ -227,8 +235,8 @@ class Pricer:
         more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
         return (
             f"{self.host}: {prices.unknown.size} of {prices.seconds.size} configurations of {name} on {self.device.name} are not "
-            f"modelled and are treated as without a model: {reasons[0]}{more}; correct the description or `sizes`, or leave such "
-            "configurations out (said once)"
+            f"modelled and are treated as without a model: {reasons[0]}{more}; {self.remedy} "
+            "(said once)"
         )
 
 

@@ -30,6 +30,8 @@ __all__ = ["predicted", "prune_configs_by"]
 
 _Tuned = TypeVar("_Tuned")
 _HOST = "Triton's autotuner"
+_REMEDY = "leave such configurations out"
+"""Where the kernel itself is read, there is no description to correct."""
 
 
 def predicted(device: Device | str | None = None, *, top_k: float = 1.0, **options: Any) -> Callable[[_Tuned], _Tuned]:
@@ -101,7 +103,7 @@ class _Predicting:
         try:
             device = self.device or _live_device()
             self.capability = compute_capability(device)
-            self.pricer = Pricer(self._kernel, device, self._sizes, host=_HOST, **self.options)
+            self.pricer = Pricer(self._kernel, device, self._sizes, host=_HOST, remedy=_REMEDY, **self.options)
         except Exception as error:  # a host's search is never ended by its model
             if not self.warned:
                 what = (

@@ -204,8 +204,8 @@ def _machine_instructions(launch: Launch, executed: list[Floats], accesses: list
     """Instructions of the machine code, without those before and after the loops."""
     plan, f, warps = launch.plan, launch.floats, launch.warps
     total = np.zeros(warps.shape)
-    once = {id(s.site): n / (warps * f[s.trips]) for s, n in zip(plan.statements, executed, strict=True)}
-    trips = {id(s.site): warps * f[s.trips] for s in plan.statements}
+    trips = {id(s.site): warps * np.maximum(f[s.trips], 1.0) for s in plan.statements}  # means may round to 0
+    once = {id(s.site): n / trips[id(s.site)] for s, n in zip(plan.statements, executed, strict=True)}
     for s in plan.statements:
         for _, _, handle in s.work:
             total = total + f[handle] * once[id(s.site)]

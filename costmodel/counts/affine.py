@@ -5,12 +5,26 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol
 
 import sympy
 
+from costmodel.errors import UnsupportedError
 from costmodel.ir import Divisibility
-from costmodel.symbols import CeilDiv, Condition, FloorDiv, Maximum, Minimum, Mod, exact_quotient, expanded, index, quotient
+from costmodel.symbols import (
+    CeilDiv,
+    Condition,
+    FloorDiv,
+    Maximum,
+    Minimum,
+    Mod,
+    exact_quotient,
+    expanded,
+    index,
+    quotient,
+    to_text,
+)
 
 __all__ = [
     "HasExtent",
@@ -84,13 +98,53 @@ def dense_extent(coefficients: Mapping[sympy.Symbol, sympy.Expr], loops: Mapping
 
 
 def largest_extent(extent: sympy.Expr, box: Mapping[sympy.Symbol, sympy.Expr]) -> sympy.Expr:
-    """The largest value of an extent, affine or the larger or smaller of such, over a box of extents; at least 1."""
+    """The largest value of an extent over a box of extents, at least 1: of an affine one exactly, else no smaller than that."""
     if isinstance(extent, Maximum | Minimum):
         return extent.func(*(largest_extent(e, box) for e in extent.args))
-    coefficients, largest = affine_terms(extent, set(box)) or ({}, extent)
-    for i, c in coefficients.items():
+    terms = affine_terms(extent, set(box))
+    largest = _bounds(extent, box)[1] if terms is None else terms[1]
+    for i, c in (terms[0] if terms else {}).items():
         largest += Maximum(c * (box[i] - 1), sympy.Integer(0)) if not c.is_positive else c * (box[i] - 1)
     return largest if largest.is_positive else Maximum(largest, sympy.Integer(1))
+
+
+def _bounds(e: sympy.Expr, box: Mapping[sympy.Symbol, sympy.Expr]) -> tuple[sympy.Expr, sympy.Expr]:
+    """No more and no less than an expression is anywhere in a box of extents, by its parts.
+
+    Raises:
+        UnsupportedError: an operation of indices whose range is not known.
+    """
+    if not e.free_symbols & box.keys():
+        return e, e
+    if e in box:
+        return sympy.Integer(0), box[e] - 1
+    if isinstance(e, sympy.Pow) and e.exp.is_Integer and e.exp > 0:
+        return _times([_bounds(e.base, box)] * int(e.exp))
+    parts = [_bounds(a, box) for a in e.args]
+    low, high = ([p[n] for p in parts] for n in (0, 1))
+    if isinstance(e, sympy.Mul):
+        return _times(parts)
+    if isinstance(e, sympy.Add | Minimum | Maximum):
+        return e.func(*low), e.func(*high)
+    if isinstance(e, FloorDiv | CeilDiv | Mod) and not e.args[1].free_symbols & box.keys():
+        divisor = e.args[1]
+        return (sympy.Integer(0), divisor - 1) if isinstance(e, Mod) else (e.func(low[0], divisor), e.func(high[0], divisor))
+    raise UnsupportedError(
+        f"the extent of a loop is made of {to_text(e)}, whose range over the outer loops is not known; "
+        "write it with + - *, minimum, maximum, and // and % by what no loop moves"
+    )
+
+
+def _times(parts: list[tuple[sympy.Expr, sympy.Expr]]) -> tuple[sympy.Expr, sympy.Expr]:
+    """Bounds of a product."""
+    low, high = sympy.Integer(1), sympy.Integer(1)
+    for a, b in parts:
+        if a.is_nonnegative and low.is_nonnegative:
+            low, high = low * a, high * b
+            continue
+        corners = (low * a, low * b, high * a, high * b)
+        low, high = reduce(Minimum, corners), reduce(Maximum, corners)
+    return low, high
 
 
 def digits(forms: sympy.Tuple, loops: dict[sympy.Symbol, HasExtent], ties: list[Condition] | None = None) -> sympy.Tuple:

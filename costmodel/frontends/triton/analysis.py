@@ -11,7 +11,7 @@ import sympy
 from costmodel.errors import UnsupportedError
 from costmodel.frontends.triton.arguments import argument_values, element_types, named, size_names
 from costmodel.frontends.triton.building import Builder
-from costmodel.frontends.triton.compiling import Compiled
+from costmodel.frontends.triton.compiling import Compiled, alike
 from costmodel.frontends.triton.conditions import plain, shorter
 from costmodel.frontends.triton.countable import checked
 from costmodel.frontends.triton.events import Repeat, inner
@@ -36,7 +36,7 @@ def analysed(
     Raises:
         UnsupportedError: something is not understood.
     """
-    _alike(name, compiled.pipelined)
+    alike(name, compiled.pipelined)
     _inlined(name, compiled.plain)
     module = named(parse_module(compiled.plain), tuple(divisors))
     _alone(module)
@@ -113,16 +113,6 @@ def _alone(module: Module) -> None:
     clusters = re.search(r'"ttg\.num-ctas" = (\d+)', module.attributes)
     if clusters is None or clusters.group(1) != "1":
         raise UnsupportedError(f"Triton kernel {module.name}: num_ctas is not 1; expected kernels without clusters of blocks")
-
-
-def _alike(name: str, pipelined: str) -> None:
-    """Refuse warps with work of their own, naming the first line of it."""
-    at = pipelined.find("ttg.warp_specialize(")
-    if at >= 0:
-        first = re.search(r"loc\((#loc\d*)\)", pipelined[at:])
-        where = parse_lines(pipelined, ()).location(first.group(1) if first else "")
-        raise UnsupportedError(f"Triton kernel {name}: {where} (ttg.warp_specialize): warps with different work; "
-                               "expected loops without warp_specialize=True")  # fmt: skip
 
 
 def _inlined(name: str, module: str) -> None:

@@ -23,9 +23,10 @@ from typing import Any
 from costmodel.device import Device, find_device
 from costmodel.errors import DescriptionError, UnsupportedError
 from costmodel.frontends.triton.complaints import quiet, reason
+from costmodel.frontends.triton.module_text import parse_lines
 from costmodel.frontends.triton.pressure import MOST_REGISTERS, estimated_registers
 
-__all__ = ["Compiled", "compiled", "compute_capability", "lowered", "parsed_signature"]
+__all__ = ["Compiled", "alike", "compiled", "compute_capability", "lowered", "parsed_signature"]
 
 DIVISOR = 16
 """What `:16` in a signature says, and what Triton specialises for."""
@@ -165,7 +166,7 @@ def lowered(
         options: of the compiler.
 
     Raises:
-        UnsupportedError: Triton cannot lower it, or a layout is not known.
+        UnsupportedError: Triton cannot lower it, warps have different work, or a layout is not known.
     """
     source, target = _source(fn, signature, constexprs), _target(capability)
     try:
@@ -178,10 +179,25 @@ def lowered(
         plain = str(_Lowering(target, {**options, "num_stages": 1}).with_layouts(_one_stage(text)))
     except Exception as error:
         raise UnsupportedError(f"Triton kernel {fn.__name__}: not lowered for sm_{capability}: {reason(fn, error)}") from error
+    alike(fn.__name__, pipelined)
     warps = int(lowering.options.num_warps)
     most = min(options.get("maxnreg") or MOST_REGISTERS, MOST_REGISTERS)
     registers, words = estimated_registers(pipelined, warps, most)
     return Compiled(plain, pipelined, shared, registers, 4 * words, 4 * words, 32 * warps, estimated=True)
+
+
+def alike(name: str, pipelined: str) -> None:
+    """Refuse warps with work of their own, naming the first line of it.
+
+    Raises:
+        UnsupportedError: there are such.
+    """
+    at = pipelined.find("ttg.warp_specialize(")
+    if at >= 0:
+        first = re.search(r"loc\((#loc\d*)\)", pipelined[at:])
+        where = parse_lines(pipelined, ()).location(first.group(1) if first else "")
+        raise UnsupportedError(f"Triton kernel {name}: {where} (ttg.warp_specialize): warps with different work; "
+                               "expected loops without warp_specialize=True")  # fmt: skip
 
 
 def _source(fn: Any, signature: Mapping[str, str], constexprs: Mapping[str, Any]) -> Any:

@@ -129,6 +129,7 @@ def rank_triton_configurations(
 
     Raises:
         SizeError: a size is missing, or `compile_top` is neither a count nor a share.
+        CostModelError: pricing failed by a fault of its own; the configuration is named.
 
     Example:
         With `matmul` a function under `@triton.jit`::
@@ -226,10 +227,11 @@ def _priced(asked: tuple[_Job | CostModelError, Device, dict[str, int]]) -> tupl
 
     Raises:
         SizeError: a size is missing.
+        CostModelError: pricing failed by a fault of its own; the configuration is named.
     """
     job, device, sizes = asked
     found = _converted(job)
-    if isinstance(found, CostModelError):
+    if isinstance(found, CostModelError) or isinstance(job, CostModelError):
         return math.nan, str(found), None
     missing = [n for n in found.kernel.params if n not in sizes]
     if missing:
@@ -238,6 +240,12 @@ def _priced(asked: tuple[_Job | CostModelError, Device, dict[str, int]]) -> tupl
         scores = Scorer(found.kernel, device, **found.told).score(pd.DataFrame([sizes]))
     except CostModelError as error:
         return math.nan, str(error), found
+    except Exception as error:
+        asked_for = {**job.constexprs, **job.options}
+        raise CostModelError(
+            f"Triton kernel {found.kernel.name}: {asked_for} on {device.name}: not priced, for a fault of costmodel's "
+            f"({type(error).__name__}: {error}); leave the configuration out, and report it"
+        ) from error
     seconds = math.nan if scores.outside[0] else float(scores.seconds[0])
     return seconds, str(scores.reason[0]), found
 
