@@ -429,7 +429,9 @@ def test_what_is_not_understood_is_tuned_as_ever_and_named(measured, monkeypatch
     given = (table, where, out, 512, 3)
     tuned = predicted("H100", top_k=1)(make("gathered", configs, ["n"]))
     tuned.nargs = dict(zip(tuned.arg_names, given, strict=False))
-    with one_warning(r"Triton's autotuner: 3 of 3 .*triton_kernels\.py:\d+ \(tt\.\w+\)((?!description|sizes`).)*; leave such configurations out"):
+    with one_warning(
+        r"Triton's autotuner: 3 of 3 .*triton_kernels\.py:\d+ \(tt\.\w+\)((?!description|sizes`).)*; leave such configurations out"
+    ):
         assert tuned.prune_configs({"grid": (4,), "warmup": False}) == configs
         tuned.nargs["width"] = 2  # another size, and no second attempt
         monkeypatch.setattr("costmodel.frontends.triton.kernel.lowered", lambda *a: pytest.fail("lowered again"))
