@@ -169,22 +169,23 @@ def compiled_product(kernels, top):
     found = []
     handler = choices_class("H100", kernels, top=top)()
 
-    class WithTemplates(type(handler)):  # type: ignore[misc]
-        def _finalize_template_configs(self, choices, inputs, templates, op_name, kwarg_overrides=None):
-            heuristic = get_template_heuristic(mm_template.uid, "cuda", op_name)
-            given = list(
-                make_ktc_generator(
-                    mm_template, heuristic.get_template_configs(inputs, op_name), heuristic.get_extra_kwargs(inputs, op_name),
-                    {}, inputs.output_layout(), inputs,
-                )
-            )  # fmt: skip
-            result = super()._finalize_template_configs({**choices, mm_template.uid: iter(given)}, inputs, templates, op_name)
-            left = [c for c in result if c.template is mm_template]
-            found.append(([c.params.to_kwargs() for c in given], [c.params.to_kwargs() for c in left], result[0]))
-            return [c for c in result if c.template is not mm_template]
+    finalize = handler._finalize_template_configs
+
+    def with_templates(choices, inputs, templates, op_name, kwarg_overrides=None):
+        heuristic = get_template_heuristic(mm_template.uid, "cuda", op_name)
+        given = list(
+            make_ktc_generator(
+                mm_template, heuristic.get_template_configs(inputs, op_name), heuristic.get_extra_kwargs(inputs, op_name),
+                {}, inputs.output_layout(), inputs,
+            )
+        )  # fmt: skip
+        result = finalize({**choices, mm_template.uid: iter(given)}, inputs, templates, op_name)
+        left = [c for c in result if c.template is mm_template]
+        found.append(([c.params.to_kwargs() for c in given], [c.params.to_kwargs() for c in left], result[0]))
+        return [c for c in result if c.template is not mm_template]
 
     x, y = torch.ones(1024, 512, dtype=torch.bfloat16), torch.ones(512, 2048, dtype=torch.bfloat16)
-    handler.__class__ = WithTemplates
+    handler._finalize_template_configs = with_templates
     with config.patch(max_autotune=True, fx_graph_cache=False), V.set_choices_handler(handler):
         torch.compiler.reset()
         product = torch.compile(lambda a, b: a @ b)(x, y)

@@ -166,7 +166,8 @@ def test_l1_is_what_shared_memory_leaves():
 def test_a_wave_is_a_box_of_consecutive_blocks(grid, concurrent):
     blocks = int(np.prod(grid))
     concurrent = min(concurrent, blocks)
-    x, y, z = (int(v[0]) for v in wave_shape(column(concurrent), tuple(np.array([g]) for g in grid)))  # type: ignore[arg-type]
+    along_x, along_y, along_z = (np.array([g]) for g in grid)
+    x, y, z = (int(v[0]) for v in wave_shape(column(concurrent), (along_x, along_y, along_z)))
     assert all(1 <= a <= g for a, g in zip((x, y, z), grid, strict=True))
     assert y == 1 or x == grid[0]
     assert z == 1 or y == grid[1]

@@ -132,6 +132,14 @@ FITTED = (
         "2026-11-21",
         "on registers that ptxas reports, not on times; judged on other kernels and on sm_80",
     ),
+    Fit(
+        ("BASE",),
+        "costmodel.frontends.triton.pressure",
+        "triton_cases",
+        ("sm_80", "sm_90"),
+        "2026-11-21",
+        "with the rules beside it, on registers that ptxas reports of these and of 48 matrix products, not on times",
+    ),
 )
 
 

@@ -18,7 +18,7 @@ class Reduction:
     """Over the lanes of each warp, or by way of shared memory over a block; each thread keeps its share in `state[name]`."""
 
     name: str
-    merge: Callable[..., Any] = np.add
+    merge: np.ufunc = np.add
     nothing: float = 0.0
     values: int = 1
 
@@ -31,7 +31,7 @@ class Reduction:
         own = self.own(p)
         for at, found in enumerate(values):
             found = np.reshape(found, (p.threads.size, -1)).astype(np.float64)
-            own[p.threads, at] = self.merge(own[p.threads, at], self.merge.reduce(found, axis=1))  # type: ignore[attr-defined]
+            own[p.threads, at] = self.merge(own[p.threads, at], self.merge.reduce(found, axis=1))
 
     def of(self, p: Point, at: int = 0) -> Any:
         """The result, or what there is of it, for each active thread, as a column."""

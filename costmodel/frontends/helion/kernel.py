@@ -18,6 +18,7 @@ from costmodel.frontends.helion.bounds import check_edges
 from costmodel.frontends.helion.building import GROUP, Building, Grid
 from costmodel.frontends.helion.graphs import Reader, Reading
 from costmodel.frontends.triton.compiling import compute_capability
+from costmodel.frontends.triton.pressure import MOST_REGISTERS, REGISTERS_PER_BLOCK
 from costmodel.ir import Kernel
 
 __all__ = ["HelionKernel", "HelionSpace", "from_helion"]
@@ -33,13 +34,10 @@ sm_90: 12 where tiles hold next to nothing, 18 to 22 for element-wise kernels an
 differ from the assembler by 13.5 registers rms there (28 configurations), and by 18.9 on `tests/helion_unseen.py` (42), which
 chose nothing; for sm_80 by 13.6 and 20.2. Too many (110 for 48, for sm_80 38) for large tiles of element-wise kernels, whose
 results take the place of operands; too few (18 to 24 for 32) for products of small tiles."""
-_MOST_REGISTERS = 255
-_REGISTERS_PER_BLOCK = 65_536
-"""Of 32 bits: the assembler keeps below, for Triton tells it the threads of a block. Source: CUDA C++ programming guide,
-technical specifications, compute capabilities 8.0 to 10.0."""
 _GRID_AXES = 3
 _MOST_BLOCKS = 65_535
-"""Axes of a launch, and blocks along the second and third; Helion numbers blocks in one row. Source: the same."""
+"""Axes of a launch, and blocks along the second and third; Helion numbers blocks in one row. Source: CUDA C++ programming
+guide, technical specifications."""
 
 
 _traffic = lru_cache(maxsize=64)(traffic)
@@ -236,7 +234,7 @@ def _registers(bound: Any) -> Any:
     def derive(sizes: dict[str, int]) -> int:
         most = max((_live_bytes(step, carried, sizes) for step in steps), default=0)
         threads = sizes["threads"]
-        return min(_ADDRESSES + -(-most // (4 * threads)), _MOST_REGISTERS, _REGISTERS_PER_BLOCK // threads)
+        return min(_ADDRESSES + -(-most // (4 * threads)), MOST_REGISTERS, REGISTERS_PER_BLOCK // threads)
 
     return derive
 
